@@ -1,0 +1,1 @@
+"""Frozen values that every room shares: specs, plans, events, digests. No torch, no I/O."""
