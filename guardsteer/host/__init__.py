@@ -1,0 +1,1 @@
+"""The only code that touches Hugging Face modules: blocks, hooks, fingerprints, chat roles."""

@@ -1,0 +1,169 @@
+"""Hooks go on together or not at all, and come off without a trace."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from guardsteer.host.blocks import find_layout
+from guardsteer.host.hooks import HookSpec, attach
+from guardsteer.host.outputs import hidden_of, with_hidden
+from tests.models import VOCABULARY, tiny
+
+
+def _state(model: nn.Module) -> list[dict[str, Any]]:
+    """Every attribute that a module keeps beside its parameters, buffers and children."""
+    return [
+        {
+            key: copy.copy(value)
+            for key, value in vars(module).items()
+            if key not in {"_parameters", "_modules"}
+        }
+        for module in model.modules()
+    ]
+
+
+def _logits(model: Any) -> torch.Tensor:
+    ids = torch.randint(3, VOCABULARY, (2, 9), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=ids).logits
+    return logits
+
+
+def _push(_module: nn.Module, _args: Any, output: Any) -> Any:
+    return with_hidden(output, hidden_of(output) + 1.0)
+
+
+def _specs(model: Any) -> list[HookSpec]:
+    def before(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
+        return None
+
+    return [
+        HookSpec(model, "forward_pre", before, prepend=True, with_kwargs=True),
+        HookSpec(model, "forward", lambda *_: None, with_kwargs=True, always_call=True),
+        *(HookSpec(block, "forward", _push, prepend=True) for block in find_layout(model).blocks),
+    ]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "bloom", "mixtral"])
+def test_after_removal_no_hook_remains_and_logits_are_bit_identical(name: str) -> None:
+    model = tiny(name)
+    before, clean = _state(model), _logits(model)
+    hooks = attach(_specs(model))
+    assert len(hooks) == 6
+    assert not torch.equal(_logits(model), clean)
+    hooks.remove()
+    assert len(hooks) == 0
+    assert _state(model) == before
+    assert torch.equal(_logits(model), clean)
+
+
+def test_hooks_of_others_stay_and_keep_their_order() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[0]
+    order: list[str] = []
+    first = block.register_forward_hook(lambda *_: order.append("theirs"))
+    hooks = attach([HookSpec(block, "forward", lambda *_: order.append("ours"), prepend=True)])
+    second = block.register_forward_hook(lambda *_: order.append("later"))
+    _logits(model)
+    assert order == ["ours", "theirs", "later"]
+    hooks.remove()
+    order.clear()
+    _logits(model)
+    assert order == ["theirs", "later"]
+    first.remove()
+    second.remove()
+
+
+def test_removing_twice_takes_nothing_else_off() -> None:
+    model = tiny("llama")
+    first = attach(_specs(model))
+    first.remove()
+    second = attach(_specs(model))
+    steered = _logits(model)
+    first.remove()
+    assert torch.equal(_logits(model), steered)
+    second.remove()
+
+
+@pytest.mark.parametrize("failing", [0, 1, 3, 5])
+def test_one_failing_registration_takes_the_others_off(failing: int) -> None:
+    """Others register hooks before the try that would take them off."""
+    model = tiny("llama")
+    before = _state(model)
+    specs = _specs(model)
+    specs[failing] = HookSpec(_Refusing(), "forward", _push)
+    with pytest.raises(RuntimeError, match="no hooks here"):
+        attach(specs)
+    assert _state(model) == before
+
+
+class _Refusing(nn.Module):
+    def register_forward_hook(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("no hooks here")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (HookSpec(nn.Identity(), "forward_pre", print, always_call=True), "always_call"),
+        (HookSpec(nn.Identity(), "backward", print), "got 'backward'"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_spec_that_makes_no_sense_is_refused(spec: HookSpec, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        attach([spec])
+
+
+def test_an_always_called_hook_sees_a_forward_that_raised() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[2]
+    calls: list[str] = []
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("block failed")
+
+    hooks = attach(
+        [
+            HookSpec(model, "forward", lambda *_: calls.append("ended"), always_call=True),
+            HookSpec(block, "forward", fail),
+        ]
+    )
+    with pytest.raises(RuntimeError, match="block failed"):
+        _logits(model)
+    hooks.remove()
+    assert calls == ["ended"]
+
+
+def test_a_python_decision_in_a_hook_makes_no_graph_of_its_own_when_compiled() -> None:
+    """A strength that changes at every call is applied as it is, from graphs made at the first call."""
+    model: Any = tiny("llama")
+    graphs: list[int] = []
+    strengths = [0.5 * step for step in range(6)]
+    left = list(strengths)
+
+    def count(graph: Any, _inputs: Any) -> Any:
+        graphs.append(1)
+        return graph.forward
+
+    def push(_module: nn.Module, _args: Any, output: Any) -> Any:
+        return with_hidden(output, hidden_of(output) + left.pop(0))
+
+    block = find_layout(model).blocks[1]
+    hooks = attach([HookSpec(block, "forward", push)])
+    expected = [_logits(model) for _ in strengths]
+    left.extend(strengths)
+    torch._dynamo.reset()
+    compiled: Any = torch.compile(model, backend=count)
+    made = []
+    for logits in expected:
+        torch.testing.assert_close(_logits(compiled), logits)
+        made.append(len(graphs))
+    hooks.remove()
+    torch._dynamo.reset()
+    assert made[0] > 0
+    assert len(set(made)) == 1
