@@ -1,0 +1,7 @@
+"""Where classifiers, policies and vectors are found by name. No torch."""
+
+from __future__ import annotations
+
+from guardsteer.assets.catalog import KINDS, Catalog, Kind, resolve
+
+__all__ = ["KINDS", "Catalog", "Kind", "resolve"]

@@ -1,0 +1,54 @@
+"""``guardsteer policy check``: every mistake of a policy, with its place."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from guardsteer.assets import Catalog
+from guardsteer.cli import frame
+from guardsteer.core.policy import ClassifierSpec
+
+__all__ = ["register", "run"]
+
+
+def register(subparsers: frame.Subparsers) -> None:
+    """Add ``policy`` and its actions."""
+    parser = subparsers.add_parser("policy", help="check a policy", description="Work with policies.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    check = frame.add_command(
+        actions,
+        "check",
+        "report every mistake of a policy with its place; status 1 if there is any",
+        "guardsteer policy check policies/support",
+    )
+    check.add_argument(
+        "policy", metavar="PATH", help="a YAML file, a folder with policy.yaml, or a catalogue name"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the policy; 1 when it has mistakes."""
+    from guardsteer.classify import outputs_of
+    from guardsteer.rules import check
+
+    catalog = Catalog()
+    path = Path(args.policy)
+    if not path.exists() and "/" not in args.policy:
+        path = catalog.find("policies", args.policy)
+    base = path if path.is_dir() else path.parent
+
+    def outputs(spec: ClassifierSpec) -> tuple[str, ...]:
+        return outputs_of(spec, base, catalog)
+
+    problems = check(path, outputs=outputs)
+    if args.json:
+        rows = [asdict(problem) for problem in problems]
+        frame.emit({"ok": not problems, "policy": str(path), "problems": rows})
+    elif problems:
+        print("\n".join(map(str, problems)))
+        print(f"{path}: {len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'}")
+    else:
+        print(f"{path}: ok")
+    return 1 if problems else 0
