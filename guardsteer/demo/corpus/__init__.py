@@ -1,0 +1,1 @@
+"""The demo's corpus: a seeded grammar of customer-support dialogues, and judges of the replies."""

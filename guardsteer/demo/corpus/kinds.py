@@ -1,0 +1,31 @@
+"""What a kind of ticket is: a fact that decides the answer, and a context that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["Kind", "by_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of ticket: ``answers_by_key`` maps the deciding fact to the words that a right answer holds.
+
+    Questions and replies are templates with the slots ``key``, ``a_key`` (with its article), ``context``
+    and, in replies, ``value``.
+    """
+
+    name: str
+    domain: str
+    answers_by_key: Mapping[str, str]
+    contexts: tuple[str, ...]
+    questions: tuple[str, ...]
+    held_out_questions: tuple[str, ...]
+    replies: tuple[str, ...]
+
+
+def by_key(**answers: str) -> Mapping[str, str]:
+    """Return a read-only mapping whose keys have spaces for underscores."""
+    return MappingProxyType({key.replace("_", " "): answer for key, answer in answers.items()})
