@@ -13,7 +13,7 @@ __all__ = ["check_model_folder"]
 
 
 def check_model_folder(path: Path) -> Iterator[Check]:
-    """Yield one check for each thing that a guard needs of the model in ``path``; stop where no more can be said."""
+    """Yield one check for each thing that a guard needs of the model; stop where no more can be said."""
     if not path.is_dir():
         yield Check("model", False, f"{path}: no such folder", "give the folder that save_pretrained wrote")
         return

@@ -1,0 +1,105 @@
+"""``doctor`` finds what is missing and says what to do; it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from guardsteer.cli import doctor
+from guardsteer.cli.main import main
+
+
+def checks(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, object]]]:
+    status = main(["doctor", "--json", *words])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] == (status == 0)
+    return status, {check["name"]: check for check in answer["checks"]}
+
+
+def test_a_sound_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    status, seen = checks(capsys)
+    assert status == 0
+    assert {"python", "threads", "assets", "classifiers", "policies", "vectors", *doctor.LIBRARIES} == set(
+        seen
+    )
+
+
+def test_the_libraries_are_those_that_the_package_requires(repository: Path) -> None:
+    import re
+    import tomllib
+
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}
+    assert set(doctor.LIBRARIES) == required
+
+
+def test_a_missing_library_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def version(name: str) -> str:
+        if name == "blake3":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(doctor, "version", version)
+    status, seen = checks(capsys)
+    assert status == 1
+    assert not seen["blake3"]["ok"]
+    assert seen["blake3"]["advice"]
+
+
+def test_an_asset_root_that_is_absent_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GUARDSTEER_ASSETS", str(tmp_path / "absent"))
+    status, seen = checks(capsys)
+    assert status == 1
+    assert "no such folder" in str(seen["assets"]["detail"])
+
+
+def test_the_audit_folder_is_tried_and_left_as_it_was(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    status, seen = checks(capsys, "--audit", str(tmp_path))
+    assert status == 0
+    assert "writable" in str(seen["audit"]["detail"])
+    assert list(tmp_path.iterdir()) == []
+    absent = tmp_path / "a" / "b"
+    status, seen = checks(capsys, "--audit", str(absent))
+    assert status == 0
+    assert "will be created" in str(seen["audit"]["detail"])
+    assert not absent.exists()
+
+
+def test_an_audit_folder_that_cannot_be_written_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    status, seen = checks(capsys, "--audit", str(file))
+    assert status == 1
+    assert not seen["audit"]["ok"]
+    status, seen = checks(capsys, "--audit", str(file / "below"))
+    assert status == 1
+    if os.geteuid() != 0:  # root may write anywhere
+        locked = tmp_path / "locked"
+        locked.mkdir(mode=0o500)
+        assert checks(capsys, "--audit", str(locked))[0] == 1
+
+
+def test_a_model_that_is_absent_or_no_model_fails(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status, seen = checks(capsys, "--model", str(tmp_path / "absent"))
+    assert status == 1
+    assert "no such folder" in str(seen["model"]["detail"])
+    (tmp_path / "config.json").write_text("{}")
+    status, seen = checks(capsys, "--model", str(tmp_path))
+    assert status == 1
+    assert "cannot be loaded" in str(seen["model"]["detail"])
+
+
+def test_for_people_each_check_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("ok   torch: ") for line in lines)
