@@ -1,0 +1,207 @@
+"""From a call's arguments to rows, and from its result to the end of their audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from guardsteer.core.events import RequestEnded, RequestFailed, RequestStarted
+from guardsteer.errors import RequestError
+from guardsteer.runtime.auditing import Auditor
+from guardsteer.runtime.generation import Generation
+from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.ledger import Ledger, LedgerKit, Spans
+from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.requests import Request, attention_mask_of, read_requests
+from guardsteer.runtime.row import Row, Step
+
+__all__ = ["Admission", "admit"]
+
+_AUDITED_SETTINGS = ("do_sample", "num_beams", "num_return_sequences", "max_new_tokens", "max_length")
+_AUDITED_SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The requests of one call, each expanded into ``expansion`` rows; ``width`` is the padded prompt's."""
+
+    requests: tuple[Request, ...]
+    spans: tuple[Spans, ...]
+    rows: tuple[Row, ...]
+    width: int
+    expansion: int
+
+    def begin(self, kit: Kit, auditor: Auditor, *, beams: bool, settings: Any) -> Generation:
+        """Record the requests and return the generation that runs them."""
+        audited = {
+            name: getattr(settings, name, None) for name in (*_AUDITED_SETTINGS, *_AUDITED_SAMPLING)
+        }
+        ledgers: list[Ledger] = []
+        if auditor.on:
+            for group, request in enumerate(self.requests):
+                for sequence in range(self.expansion):
+                    auditor.append(_started(kit, auditor, request, sequence, audited))
+                    ledgers.append(self._ledger(kit, auditor, group, sequence))
+        return Generation(
+            list(self.rows),
+            self.spans,
+            ledgers,
+            width=self.width,
+            composer=kit.composer,
+            probes=ProbeBank(kit.probes) if kit.probes else None,
+            beams=beams,
+            blackout=auditor.blackout,
+        )
+
+    def fail(self, generation: Generation, auditor: Auditor, error: BaseException) -> None:
+        """Record that the call raised; what was applied until then is told first."""
+        for place, ledger in enumerate(generation.ledgers):
+            row = generation.rows[place]
+            if not generation.beams:
+                ledger.tell(row.step, row.step.index)
+                ledger.close(row.step.index)
+            group, sequence = divmod(place, self.expansion)
+            auditor.append(
+                RequestFailed(
+                    time_ns=time.time_ns(),
+                    request=self.requests[group].id,
+                    sequence=sequence,
+                    error=type(error).__name__,
+                )
+            )
+
+    def end(
+        self,
+        generation: Generation,
+        auditor: Auditor,
+        sequences: Sequence[Sequence[int]],
+        eos: frozenset[int],
+        pad: int | None,
+    ) -> None:
+        """Record what the rows that were returned went through."""
+        if not auditor.on:
+            return
+        returned = len(sequences) // len(self.requests)
+        for place, ids in enumerate(sequences):
+            group, sequence = divmod(place, returned)
+            written, ended = _trim(ids[self.width :], eos, pad)
+            row_place = place if returned == self.expansion and not generation.beams else None
+            newest = self._newest(generation, group, row_place, written)
+            ledger = generation.ledgers[group * self.expansion + sequence]
+            last = max(len(written) - 1, 0)
+            ledger.tell(newest, last)
+            ledger.close(last)
+            halted = _halted(newest, last)
+            auditor.append(
+                RequestEnded(
+                    time_ns=time.time_ns(),
+                    request=self.requests[group].id,
+                    sequence=sequence,
+                    generated_tokens=len(written),
+                    steered_tokens=ledger.steered(newest, last),
+                    output_digest=auditor.digest_of(written),
+                    reason="halted" if halted else "eos" if ended else "length_or_stop",
+                )
+            )
+
+    def _newest(self, generation: Generation, group: int, place: int | None, written: Sequence[int]) -> Step:
+        """Return the step that the last pass of a returned sequence decided."""
+        if place is not None:
+            return generation.rows[place].step
+        key = self.rows[group * self.expansion].prompt_key
+        step = generation.history[group, key]
+        for token in written[:-1]:
+            key = hash((key, token))
+            step = generation.history.get((group, key), step)
+        return step
+
+    def _ledger(self, kit: Kit, auditor: Auditor, group: int, sequence: int) -> Ledger:
+        ledger_kit = LedgerKit(
+            policy=kit.policy,
+            scores_of=kit.program.scores_of,
+            composer=kit.composer,
+            append=auditor.append,
+            fallback_digest=auditor.digest_of(kit.fallback),
+            requested=kit.requested,
+        )
+        return Ledger(ledger_kit, self.requests[group].id, sequence, self.spans[group])
+
+
+def admit(
+    kit: Kit,
+    kwargs: Mapping[str, Any],
+    guard: Any,
+    *,
+    eos: frozenset[int],
+    pad: int | None,
+    expansion: int,
+) -> Admission:
+    """Return the rows of a call, each with the decision for its prompt taken.
+
+    Raises ``RequestError`` where ids, mask, requests and policy do not fit together.
+    """
+    input_ids = kwargs.get("input_ids")
+    if not isinstance(input_ids, Tensor) or input_ids.dim() != 2 or 0 in input_ids.shape:
+        got = tuple(input_ids.shape) if isinstance(input_ids, Tensor) else type(input_ids).__name__
+        raise RequestError(f"input_ids: got {got}, expected a tensor [row, column] with at least one token")
+    mask = attention_mask_of(input_ids, kwargs.get("attention_mask"), pad, eos)
+    requests = read_requests(input_ids, mask, guard, kit.policy)
+    rows: list[Row] = []
+    for group, request in enumerate(requests):
+        first = Row(
+            kit.rows,
+            group=group,
+            prompt=request.prompt,
+            user=request.last("user"),
+            context=dict(request.context),
+            ends=eos,
+            pad=pad,
+        )
+        rows += [first, *(first.fork() for _ in range(expansion - 1))]
+    return Admission(
+        requests=tuple(requests),
+        spans=tuple(Spans.of(len(r.prompt), r.all("assistant")) for r in requests),
+        rows=tuple(rows),
+        width=input_ids.shape[1],
+        expansion=expansion,
+    )
+
+
+def _started(
+    kit: Kit, auditor: Auditor, request: Request, sequence: int, settings: Mapping[str, Any]
+) -> RequestStarted:
+    return RequestStarted(
+        time_ns=time.time_ns(),
+        request=request.id,
+        sequence=sequence,
+        guard=auditor.guard_id,
+        policy_digest=kit.policy.digest,
+        context=dict(request.context),
+        prompt_digest=auditor.digest_of(request.prompt),
+        prompt_tokens=len(request.prompt),
+        settings=dict(settings),
+    )
+
+
+def _trim(written: Sequence[int], eos: frozenset[int], pad: int | None) -> tuple[list[int], bool]:
+    """Cut a row's tokens after its end token; else cut the padding behind it."""
+    for place, token in enumerate(written):
+        if token in eos:
+            return list(written[: place + 1]), True
+    tokens = list(written)
+    while tokens and tokens[-1] == pad:
+        tokens.pop()
+    return tokens, False
+
+
+def _halted(newest: Step, last: int) -> bool:
+    step: Step | None = newest
+    while step is not None:
+        if step.plan.halt >= 0 and step.index <= last:
+            return True
+        step = step.parent
+    return False

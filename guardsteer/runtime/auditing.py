@@ -1,0 +1,93 @@
+"""The guard's side of the audit: who it is, where events go, and what happens when they cannot."""
+
+from __future__ import annotations
+
+import struct
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guardsteer.audit import Journal
+from guardsteer.core.events import Attached, Detached, Event
+from guardsteer.runtime.kit import Kit
+
+__all__ = ["Auditor", "Blackout"]
+
+
+class Blackout:
+    """Steering stops while the log cannot be written, unless the policy says ``continue``."""
+
+    def __init__(self, journal: Journal | None, on_failure: str) -> None:
+        self._journal = journal if on_failure != "continue" else None
+        self._halts = on_failure == "halt"
+
+    @property
+    def halts(self) -> bool:
+        """True where rows end with the fallback too."""
+        return self._halts
+
+    def active(self) -> bool:
+        """Tell whether steering must stop now."""
+        return self._journal is not None and self._journal.failed
+
+
+class Auditor:
+    """Appends a guard's events to its journal; without a journal they go nowhere."""
+
+    def __init__(self, journal: Journal | None, kit: Kit, *, owned: bool, library: str) -> None:
+        self._journal = journal
+        self._kit = kit
+        self._owned = owned
+        self._library = library
+        self.guard_id = uuid.uuid4().hex
+        self.blackout = Blackout(journal, kit.policy.audit.on_failure)
+
+    @property
+    def on(self) -> bool:
+        """True where events are kept."""
+        return self._journal is not None
+
+    def append(self, event: Event) -> None:
+        """Hand one event to the writing thread."""
+        if self._journal is not None:
+            self._journal.append(event)
+
+    def digest_of(self, tokens: Sequence[int]) -> str:
+        """Return the keyed digest of token ids, four little-endian bytes each; empty without a journal."""
+        if self._journal is None:
+            return ""
+        return self._journal.keyed_digest(struct.pack(f"<{len(tokens)}I", *tokens))
+
+    def attached(self) -> None:
+        """Record that the guard is on, with the digests of all that decides what it does."""
+        kit = self._kit
+        self.append(
+            Attached(
+                time_ns=time.time_ns(),
+                guard=self.guard_id,
+                library=self._library,
+                policy=kit.policy.name,
+                policy_digest=kit.policy.digest,
+                model=fingerprint_parts(kit.fingerprint),
+                vectors={slot.name: slot.digest for slot in kit.composer.slots},
+                classifiers=dict(kit.classifier_digests),
+            )
+        )
+
+    def detached(self) -> None:
+        """Record that the guard is off and wait until all is on the disk; closes a journal of its own."""
+        self.append(Detached(time_ns=time.time_ns(), guard=self.guard_id))
+        if self._journal is None:
+            return
+        if self._owned:
+            self._journal.close()
+        else:
+            self._journal.flush()
+
+
+def fingerprint_parts(fingerprint: Any) -> dict[str, str]:
+    """Return the parts of a model's fingerprint, by name."""
+    names = ("architecture", "config", "weights", "tokenizer", "dtype")
+    parts: Mapping[str, str] = {name: str(getattr(fingerprint, name)) for name in names}
+    return {**parts, "digest": fingerprint.digest}

@@ -1,0 +1,155 @@
+"""What a caller hands to ``generate``, checked: rows, padding, request ids, contexts, turns."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guardsteer.core.policy import Policy
+from guardsteer.errors import RequestError
+
+__all__ = ["Request", "attention_mask_of", "read_requests"]
+
+KNOWN_CONTEXT = ("tenant", "route", "role", "locale")
+_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row as the caller gave it; ``turns`` are ``(role, first, end)`` in the row's own tokens."""
+
+    id: str
+    prompt: tuple[int, ...]
+    context: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[tuple[str, int, int], ...] | None = None
+
+    def last(self, role: str) -> tuple[int, int] | None:
+        """Return where the last turn of ``role`` begins and ends."""
+        found = [(first, end) for who, first, end in self.turns or () if who == role]
+        return found[-1] if found else None
+
+    def all(self, role: str) -> list[tuple[int, int]]:
+        """Return where the turns of ``role`` begin and end."""
+        return [(first, end) for who, first, end in self.turns or () if who == role]
+
+
+def attention_mask_of(input_ids: Tensor, given: Tensor | None, pad: int | None, eos: frozenset[int]) -> Tensor:
+    """Return the mask that ``generate`` works with: the one given, or padding told by the pad token.
+
+    ``input_ids: [row, column]``, result of the same shape. Raises ``RequestError`` for another shape,
+    for padding on the right or inside, and for a row that is all padding.
+    """
+    if given is not None:
+        if given.shape != input_ids.shape:
+            raise RequestError(
+                f"attention_mask: got shape {tuple(given.shape)}, expected {tuple(input_ids.shape)} as input_ids; "
+                "with a cache of earlier turns pass the whole sequence, not its new part alone"
+            )
+        mask = given != 0
+    elif pad is not None and pad not in eos and bool((input_ids == pad).any()):
+        mask = input_ids != pad
+    else:
+        mask = torch.ones_like(input_ids, dtype=torch.bool)
+    for row, bits in enumerate(mask.tolist()):
+        if not bits or not bits[-1] or False in bits[bits.index(True) :]:
+            raise RequestError(
+                f"row {row} is not padded on the left: set tokenizer.padding_side='left' and pass the "
+                "tokenizer's attention_mask"
+            )
+    return mask
+
+
+def read_requests(input_ids: Tensor, mask: Tensor, guard: Any, policy: Policy) -> list[Request]:
+    """Return one request for each row; raises ``RequestError`` with all that is wrong.
+
+    ``guard`` is None, a mapping for a single row, or a sequence of one mapping (or None) for each row.
+    A mapping may hold ``request`` (an id), ``turns`` and the policy's context keys.
+    """
+    entries = _entries(guard, len(input_ids))
+    types: dict[str, str] = dict.fromkeys(KNOWN_CONTEXT, "string") | dict(policy.context)
+    problems: list[str] = []
+    requests: list[Request] = []
+    for row, (ids, bits, entry) in enumerate(zip(input_ids.tolist(), mask.tolist(), entries, strict=True)):
+        prompt = tuple(token for token, bit in zip(ids, bits, strict=True) if bit)
+        values = dict(entry)
+        name = values.pop("request", None)
+        turns = values.pop("turns", None)
+        if name is not None and not isinstance(name, str):
+            problems.append(f"guard[{row}]['request']: got {type(name).__name__}, expected a string")
+        problems += _context_problems(row, values, types)
+        problems += _turn_problems(row, turns, len(prompt))
+        requests.append(
+            Request(name or uuid.uuid4().hex, prompt, values, None if turns is None else _as_turns(turns))
+            if not problems
+            else Request("", prompt)
+        )
+    names = [request.id for request in requests]
+    if not problems and len(set(names)) != len(names):
+        problems.append("two rows have one request id; ids must differ")
+    problems += _missing_turns(requests, policy) if not problems else []
+    if problems:
+        raise RequestError("\n".join(problems))
+    return requests
+
+
+def _entries(guard: Any, rows: int) -> list[Mapping[str, Any]]:
+    if guard is None:
+        return [{}] * rows
+    if isinstance(guard, Mapping):
+        guard = [guard]
+    if not isinstance(guard, Sequence) or len(guard) != rows:
+        got = f"{len(guard)} entries" if isinstance(guard, Sequence) else type(guard).__name__
+        raise RequestError(f"guard: got {got} for {rows} rows, expected a list with one mapping for each row")
+    entries = [{} if entry is None else entry for entry in guard]
+    for row, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            raise RequestError(f"guard[{row}]: got {type(entry).__name__}, expected a mapping such as {{'tenant': 'acme'}}")
+    return entries
+
+
+def _context_problems(row: int, values: Mapping[str, Any], types: Mapping[str, str]) -> list[str]:
+    problems: list[str] = []
+    for key, value in values.items():
+        if key not in types:
+            known = ", ".join(["request", "turns", *types])
+            problems.append(f"guard[{row}][{key!r}]: unknown key; declare it under the policy's context, or use {known}")
+        elif not isinstance(value, _TYPES[types[key]]) or (isinstance(value, bool) and types[key] != "bool"):
+            problems.append(f"guard[{row}][{key!r}]: got {value!r}, expected a value of type {types[key]}")
+    return problems
+
+
+def _turn_problems(row: int, turns: Any, length: int) -> list[str]:
+    if turns is None:
+        return []
+    try:
+        read = _as_turns(turns)
+    except (TypeError, ValueError):
+        return [f"guard[{row}]['turns']: expected (role, first, end) triples, as guard.chat makes them"]
+    return [
+        f"guard[{row}]['turns']: {role} turn {first}..{end} lies outside the {length} tokens of the prompt"
+        for role, first, end in read
+        if not 0 <= first <= end <= length
+    ]
+
+
+def _as_turns(turns: Any) -> tuple[tuple[str, int, int], ...]:
+    return tuple((str(role), int(first), int(end)) for role, first, end in turns)
+
+
+def _missing_turns(requests: Sequence[Request], policy: Policy) -> list[str]:
+    """Name what the policy needs turns for; without them it would silently read or steer nothing."""
+    needs = [f"classifier {c.name!r} reads the last user turn" for c in policy.classifiers if c.on == "user"]
+    needs += [f"vector {v.name!r} acts on assistant turns" for v in policy.vectors if "assistant" in v.positions]
+    if not needs:
+        return []
+    reads_user = any(c.on == "user" for c in policy.classifiers)
+    return [
+        f"row {row} brings no turns of its chat, but {needs[0]}: build the inputs with guard.chat(messages)"
+        for row, request in enumerate(requests)
+        if request.turns is None or (reads_user and request.last("user") is None)
+    ]

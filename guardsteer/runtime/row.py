@@ -1,0 +1,267 @@
+"""One row of a generation: its text, its signals, its rules and what they decided, step by step.
+
+Step 0 is the prompt; step ``s`` is the ``s``-th generated token. The steps form a chain from the
+newest to step 0, so that beams share their past and a rewind is a walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guardsteer.core.plan import Plan
+from guardsteer.core.policy import Scope
+from guardsteer.core.signals import TextClassifier, TextState
+from guardsteer.runtime.text import TextReader, Vocabulary
+
+__all__ = ["Note", "Reading", "Row", "RowKit", "Step"]
+
+MISSING = float("nan")
+CONTINUED: frozenset[Scope] = frozenset({"generation", "all"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text classifier of the policy and the slice of the signals that it fills."""
+
+    name: str
+    scope: Scope
+    classifier: TextClassifier
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowKit:
+    """What all rows of a guard share."""
+
+    program: Any
+    readings: tuple[Reading, ...]
+    vocabulary: Vocabulary
+    idle: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What changed at a step, kept until the step is certain to stay.
+
+    ``failures`` names the classifiers that raised, each with what it said.
+    """
+
+    changes: tuple[Any, ...]
+    signals: tuple[float, ...]
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+class Step:
+    """One decided step; ``key`` identifies the tokens from the prompt up to here.
+
+    ``complete`` is False while the step waits for a probe.
+    """
+
+    __slots__ = ("complete", "index", "key", "note", "parent", "plan", "token")
+
+    def __init__(self, parent: Step | None, index: int, token: int, key: int, plan: Plan) -> None:
+        self.parent = parent
+        self.index = index
+        self.token = token
+        self.key = key
+        self.plan = plan
+        self.note: Note | None = None
+        self.complete = False
+
+
+class Row:
+    """The state of one row; everything in it is a function of the row's own tokens."""
+
+    __slots__ = (
+        "_active",
+        "_ends",
+        "_pad",
+        "_engine",
+        "_failures",
+        "_kit",
+        "_reader",
+        "_saved",
+        "_signals",
+        "finished",
+        "group",
+        "halt_rule",
+        "halt_step",
+        "news",
+        "prompt_key",
+        "prompt_tokens",
+        "step",
+    )
+
+    def __init__(
+        self,
+        kit: RowKit,
+        *,
+        group: int,
+        prompt: Sequence[int],
+        user: tuple[int, int] | None,
+        context: dict[str, Any],
+        ends: frozenset[int],
+        pad: int | None,
+    ) -> None:
+        self._kit = kit
+        self.group = group
+        self.prompt_tokens = len(prompt)
+        self.finished = False
+        self.halt_step = -1
+        self.halt_rule = -1
+        self.news = True
+        self._ends = ends
+        self._pad = pad
+        self._failures: list[tuple[str, str]] = []
+        self._saved: dict[int, tuple[Any, ...]] = {}
+        self._signals: list[float] = [0.0] * kit.program.n_signals
+        self._reader = TextReader(kit.vocabulary)
+        self._active: list[tuple[Reading, TextState]] = []
+        self._engine = kit.program.start(context)
+        self._read_prompt(prompt, user)
+        self.step = Step(None, 0, -1, hash(tuple(prompt)), kit.idle)
+        self.prompt_key = self.step.key
+        self._decide(self.step)
+
+    def _read_prompt(self, prompt: Sequence[int], user: tuple[int, int] | None) -> None:
+        text = self._reader.read(prompt)
+        for reading in self._kit.readings:
+            try:
+                state = reading.classifier.start()
+                if reading.scope == "user":
+                    asked = prompt[user[0] : user[1]] if user else ()
+                    said = TextReader(self._kit.vocabulary).read(asked)
+                else:
+                    said = "" if reading.scope == "generation" else text
+                if said:
+                    state.push(said)
+                    self._signals[reading.first : reading.end] = state.scores()
+            except Exception as error:
+                self._break(reading, error)
+                continue
+            if reading.scope in CONTINUED:
+                self._active.append((reading, state))
+
+    def advance(self, token: int) -> None:
+        """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
+        parent = self.step
+        step = self.step = Step(parent, parent.index + 1, token, hash((parent.key, token)), self._kit.idle)
+        if self.finished or self.halt_step >= 0:
+            step.complete = True
+            return
+        if token in self._ends or token == self._pad:
+            # Padding may follow a row that something else ended; a row that goes on is read on.
+            self.finished = token in self._ends
+            step.complete = True
+            step.note = Note((), ())
+            self.news = True
+            return
+        text = self._reader.push(token)
+        if text:
+            for reading, state in self._active:
+                try:
+                    state.push(text)
+                    self._signals[reading.first : reading.end] = state.scores()
+                except Exception as error:
+                    self._break(reading, error)
+        self._decide(step)
+
+    def _decide(self, step: Step) -> None:
+        plan = self._engine.before(self._signals)
+        step.complete = not self._kit.program.has_within
+        self._settle(step, plan)
+
+    def complete(self, step: Step, slots: Sequence[int], scores: Sequence[float]) -> None:
+        """Finish the newest step with what the probes read: ``scores`` go into signal ``slots``."""
+        step.complete = True
+        if self.finished or (self.halt_step >= 0 and self.halt_step < step.index):
+            return
+        for slot, score in zip(slots, scores, strict=True):
+            self._signals[slot] = score
+        if self.halt_step < 0:
+            self._settle(step, self._engine.within(self._signals))
+
+    def _settle(self, step: Step, plan: Plan) -> None:
+        if plan.halt >= 0:
+            self.halt_step = step.index
+            self.halt_rule = plan.halt
+            plan = Plan(self._kit.idle.strengths, plan.rules, plan.halt)
+        parent = step.parent
+        step.plan = plan
+        changes = self._engine.changes
+        edge = plan.halt >= 0 or (
+            step.complete and (parent is None or parent.index == 0 or plan is not parent.plan)
+        )
+        if changes or edge or self._failures:
+            kept = step.note.changes if step.note is not None else ()
+            step.note = Note((*kept, *changes), tuple(self._signals), tuple(self._failures))
+            self._failures = []
+            self.news = True
+
+    def silence(self, first: int, *, halt: bool) -> None:
+        """Undo what steps from ``first`` on decided, since nothing may be steered now; end the row with ``halt``."""
+        step: Step | None = self.step
+        while step is not None and step.index >= first:
+            if step.plan is not self._kit.idle:
+                step.plan = self._kit.idle
+                step.note = step.note or Note((), ())
+                self.news = True
+            step = step.parent
+        if halt and self.halt_step < 0 and not self.finished:
+            self.halt_step = max(first, 0)
+
+    def _break(self, reading: Reading, error: Exception) -> None:
+        """Count a classifier that raised as missing from here on."""
+        self._signals[reading.first : reading.end] = [MISSING] * (reading.end - reading.first)
+        self._active = [entry for entry in self._active if entry[0] is not reading]
+        self._failures.append((reading.name, f"{type(error).__name__}: {error}"))
+
+    def fork(self) -> Row:
+        """Return an independent row with the same past, for a beam that splits."""
+        copy = Row.__new__(Row)
+        for name in ("_ends", "_pad", "_kit", "group", "news", "prompt_key", "prompt_tokens", "step"):
+            setattr(copy, name, getattr(self, name))
+        copy._saved = {}
+        copy._load(self._state())
+        return copy
+
+    @property
+    def drafting(self) -> bool:
+        """True while states are kept for a rewind."""
+        return bool(self._saved)
+
+    def save(self) -> None:
+        """Keep the state at the present step, so that ``rewind`` can come back to it."""
+        self._saved[self.step.index] = (self.step, *self._state())
+
+    def forget(self) -> None:
+        """Drop all saved states."""
+        self._saved.clear()
+
+    def rewind(self, index: int) -> bool:
+        """Go back to step ``index``; False where its state was not saved."""
+        saved = self._saved.get(index)
+        if saved is None:
+            return False
+        self.step = saved[0]
+        self._load(saved[1:])
+        return True
+
+    def _state(self) -> tuple[Any, ...]:
+        return (
+            self._engine.fork(),
+            self._reader.fork(),
+            [(reading, state.fork()) for reading, state in self._active],
+            list(self._signals),
+            self.finished,
+            self.halt_step,
+            self.halt_rule,
+        )
+
+    def _load(self, state: tuple[Any, ...]) -> None:
+        self._engine, self._reader, self._active, self._signals = state[:4]
+        self.finished, self.halt_step, self.halt_rule = state[4:]
+        self._failures = []
