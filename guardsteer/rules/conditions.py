@@ -1,0 +1,338 @@
+"""The language of ``when:``, a subset of CEL: text to a typed tree, or to every mistake in it.
+
+    condition  = every { "||" every }
+    every      = relation { "&&" relation }
+    relation   = unary [ ("==" | "!=" | "<" | "<=" | ">" | ">=") unary | "in" list ]
+    unary      = { "!" } primary
+    primary    = "(" condition ")" | literal | flag | classifier.output | request.key | "step"
+    list       = "[" literal { "," literal } "]"
+
+Syntax ends the reading at its first mistake; unknown names and wrong types are all collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeAlias, cast
+
+from guardsteer.rules import syntax
+from guardsteer.rules.lexer import Mistake, SyntaxMistake, Token, tokenize
+from guardsteer.rules.places import closest, shown
+
+__all__ = ["KEYWORDS", "MAX_DEPTH", "REQUEST_KEYS", "Names", "parse_condition", "signal_mistake"]
+
+MAX_DEPTH = 32
+KEYWORDS = frozenset(
+    ("true", "false", "True", "False", "in", "request", "step", "null", "and", "or", "not", "all")
+)
+REQUEST_KEYS: Mapping[str, syntax.Type] = {"tenant": "string", "route": "string", "role": "string", "locale": "string"}
+_COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
+_NUMBERS = frozenset(("int", "float"))
+_ARTICLES = {"bool": "true or false", "int": "a number", "float": "a number", "string": "a string"}
+_WORDS = {"and": "write &&", "or": "write ||", "not": "write !", "True": "write true", "False": "write false"}
+_ANY_FLAG = syntax.FlagRef("")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a condition may name. Outputs of None are not known and not checked."""
+
+    flags: Sequence[str]
+    outputs: Mapping[str, tuple[str, ...] | None]
+    context: Mapping[str, syntax.Type] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """A part of a condition; type None after a mistake, which silences what would follow from it."""
+
+    node: syntax.Condition | syntax.Operand
+    type: syntax.Type | None
+    offset: int
+    simple: bool = True
+
+
+_Parsed: TypeAlias = tuple[syntax.Condition | None, list[Mistake]]
+
+
+def parse_condition(text: str, names: Names) -> _Parsed:
+    """Return the typed tree of ``text`` and no mistakes, or None and every mistake found."""
+    try:
+        parser = _Parser(tokenize(text), names)
+        typed = parser.condition(0)
+        parser.expect_end()
+        parser.want_condition(typed)
+    except SyntaxMistake as error:
+        return None, [error.mistake]
+    if parser.mistakes:
+        return None, parser.mistakes
+    return cast("syntax.Condition", typed.node), []
+
+
+class _Parser:
+    """Recursive descent; depth is bounded by parentheses and ``!``."""
+
+    def __init__(self, tokens: list[Token], names: Names) -> None:
+        self.tokens = tokens
+        self.names = names
+        self.position = 0
+        self.mistakes: list[Mistake] = []
+
+    @property
+    def token(self) -> Token:
+        return self.tokens[self.position]
+
+    def is_operator(self, text: str) -> bool:
+        return self.token.kind == "operator" and self.token.text == text
+
+    def take(self) -> Token:
+        token = self.tokens[self.position]
+        self.position += 1
+        return token
+
+    def fail(self, message: str, hint: str = "") -> NoReturn:
+        raise SyntaxMistake(self.token.offset, message, hint)
+
+    def note(self, offset: int, message: str, hint: str = "") -> None:
+        self.mistakes.append(Mistake(offset, message, hint))
+
+    def got(self) -> str:
+        return self.token.text if self.token.kind == "end" else shown(self.token.text)
+
+    def expect_end(self) -> None:
+        if self.token.kind == "end":
+            return
+        if self.token.text in _COMPARISONS:
+            self.fail("comparisons cannot be chained", "write a < b && b < c")
+        if self.token.kind == "operator" and self.token.text == "-":
+            self.fail("there is no arithmetic", "'-' only begins a negative number")
+        self.fail(f"expected && or || or the end of the condition, got {self.got()}", _WORDS.get(self.token.text, ""))
+
+    def want_condition(self, typed: _Typed) -> _Typed:
+        if typed.type in ("int", "float", "string"):
+            name = typed.node.name if isinstance(typed.node, syntax.SignalRef) else ""
+            hint = f"compare it, as in {name} >= 0.5" if name else "compare it"
+            self.note(typed.offset, f"expected a condition, got {_ARTICLES[typed.type]}", hint)
+        return typed
+
+    def condition(self, depth: int) -> _Typed:
+        return self._joined(depth, "||")
+
+    def _joined(self, depth: int, operator: str) -> _Typed:
+        first = self._joined(depth, "&&") if operator == "||" else self.relation(depth)
+        if not self.is_operator(operator):
+            return first
+        items = [self.want_condition(first)]
+        while self.is_operator(operator):
+            self.take()
+            part = self._joined(depth, "&&") if operator == "||" else self.relation(depth)
+            items.append(self.want_condition(part))
+        nodes = tuple(cast("syntax.Condition", item.node) for item in items)
+        node = syntax.AnyOf(nodes) if operator == "||" else syntax.AllOf(nodes)
+        return _Typed(node, "bool", first.offset, simple=False)
+
+    def relation(self, depth: int) -> _Typed:
+        left = self.unary(depth)
+        token = self.token
+        if token.kind == "operator" and token.text in _COMPARISONS:
+            self.take()
+            result = self._compare(left, token, self.unary(depth))
+        elif token.kind == "name" and token.text == "in":
+            self.take()
+            result = self._member(left, token)
+        else:
+            return left
+        if self.token.kind == "operator" and self.token.text in _COMPARISONS:
+            self.fail("comparisons cannot be chained", "write a < b && b < c")
+        return result
+
+    def unary(self, depth: int) -> _Typed:
+        offset, count = self.token.offset, 0
+        while self.is_operator("!"):
+            self.take()
+            count += 1
+        if depth + count > MAX_DEPTH:
+            raise SyntaxMistake(offset, f"the condition is nested more than {MAX_DEPTH} levels deep", "use flags")
+        typed = self.primary(depth + count)
+        if not count:
+            return typed
+        if typed.type in ("int", "float", "string"):
+            self.note(typed.offset, f"! needs a condition, got {_ARTICLES[typed.type]}", "write !(a < b)")
+            return _Typed(_ANY_FLAG, None, offset, simple=False)
+        node = cast("syntax.Condition", typed.node)
+        for _ in range(count):
+            node = syntax.Not(node)
+        return _Typed(node, typed.type, offset, simple=False)
+
+    def primary(self, depth: int) -> _Typed:
+        token = self.token
+        if self.is_operator("("):
+            return self._parenthesis(depth)
+        if token.kind == "name":
+            return self._name(self.take())
+        if token.kind in ("number", "string") or self.is_operator("-"):
+            return self._literal()
+        if self.is_operator("["):
+            self.fail("a list can only follow 'in'")
+        return self.fail(f"expected a flag, a score, a value or '(', got {self.got()}")
+
+    def _parenthesis(self, depth: int) -> _Typed:
+        if depth >= MAX_DEPTH:
+            self.fail(f"the condition is nested more than {MAX_DEPTH} levels deep", "use flags")
+        opening = self.take()
+        inner = self.condition(depth + 1)
+        if not self.is_operator(")"):
+            self.fail(f"expected ')', got {self.got()}", f"'(' opens at character {opening.offset + 1}")
+        self.take()
+        return _Typed(inner.node, inner.type, opening.offset, inner.simple)
+
+    def _literal(self) -> _Typed:
+        offset, sign = self.token.offset, 1
+        if self.is_operator("-"):
+            self.take()
+            sign = -1
+            if self.token.kind != "number":
+                self.fail(f"expected a number after '-', got {self.got()}", "'-' only begins a negative number")
+        token = self.take()
+        if token.kind == "string":
+            return _Typed(syntax.Constant(token.value), "string", offset)
+        value = sign * cast("int | float", token.value)
+        return _Typed(syntax.Constant(value), "int" if isinstance(value, int) else "float", offset)
+
+    def _name(self, token: Token) -> _Typed:
+        text, offset = token.text, token.offset
+        if self.is_operator("("):
+            raise SyntaxMistake(offset, "there are no functions", "put the operator && or || before '('")
+        if text in ("true", "false"):
+            return _Typed(syntax.Constant(text == "true"), "bool", offset)
+        if text == "step":
+            return _Typed(syntax.StepRef(), "int", offset)
+        if text in _WORDS and text not in self.names.flags:
+            raise SyntaxMistake(offset, f"{shown(text)} is not part of the language", _WORDS[text])
+        if text == "in":
+            raise SyntaxMistake(offset, "'in' needs a value before it", "write request.tenant in ['a', 'b']")
+        head, *rest = text.split(".")
+        if len(rest) > 1:
+            self.note(offset, f"{shown(text)} has too many parts", "write classifier.output or request.key")
+            return _Typed(_ANY_FLAG, None, offset)
+        if rest:
+            return self._request(rest[0], offset) if head == "request" else self._signal(head, rest[0], offset)
+        return self._flag(text, offset)
+
+    def _flag(self, name: str, offset: int) -> _Typed:
+        if name in self.names.flags:
+            return _Typed(syntax.FlagRef(name), "bool", offset)
+        if name == "request":
+            self.note(offset, "'request' needs a key", "write request.tenant")
+        elif name in self.names.outputs:
+            outputs = self.names.outputs[name]
+            hint = "write " + " or ".join(f"{name}.{o}" for o in outputs[:3]) if outputs else f"write {name}.output"
+            self.note(offset, f"{shown(name)} is a classifier, not a flag", hint)
+        elif name in self.names.context or name in REQUEST_KEYS:
+            self.note(offset, f"there is no flag {shown(name)}", f"write request.{name} for the request's key")
+        else:
+            self.note(offset, f"there is no flag {shown(name)}", closest(name, list(self.names.flags), "flags"))
+        return _Typed(_ANY_FLAG, None, offset)
+
+    def _request(self, key: str, offset: int) -> _Typed:
+        kind = self.names.context.get(key) or REQUEST_KEYS.get(key)
+        if kind is None:
+            known = [*REQUEST_KEYS, *self.names.context]
+            hint = f"{closest(key, known, 'keys')}; others are declared under 'context:'"
+            self.note(offset, f"the request has no key {shown(key)}", hint)
+            return _Typed(_ANY_FLAG, None, offset)
+        return _Typed(syntax.RequestRef(key, kind), kind, offset)
+
+    def _signal(self, classifier: str, output: str, offset: int) -> _Typed:
+        mistake = signal_mistake(classifier, output, self.names.outputs)
+        if mistake is not None:
+            self.note(offset, *mistake)
+            return _Typed(_ANY_FLAG, None, offset)
+        return _Typed(syntax.SignalRef(f"{classifier}.{output}"), "float", offset)
+
+    def _compare(self, left: _Typed, token: Token, right: _Typed) -> _Typed:
+        unknown = _Typed(_ANY_FLAG, "bool", left.offset, simple=False)
+        if left.type is None or right.type is None:
+            return unknown
+        same = left.type == right.type or {left.type, right.type} <= _NUMBERS
+        if not same:
+            what = f"{_ARTICLES[left.type]} with {_ARTICLES[right.type]}"
+            self.note(token.offset, f"cannot compare {what}", _comparing_hint(left, right))
+            return unknown
+        if left.type in ("bool", "string") and token.text not in ("==", "!="):
+            what = "conditions" if left.type == "bool" else "strings"
+            self.note(token.offset, f"{what} have no order, got {shown(token.text)}", "use == or !=")
+            return unknown
+        if left.type == "bool":
+            return self._same_truth(left, token, right)
+        operator = cast("syntax.Comparison", token.text)
+        node = syntax.Compare(operator, cast("syntax.Operand", left.node), cast("syntax.Operand", right.node))
+        return _Typed(node, "bool", left.offset, simple=False)
+
+    def _same_truth(self, left: _Typed, token: Token, right: _Typed) -> _Typed:
+        for side in (left, right):
+            if not side.simple:
+                message = f"{shown(token.text)} compares flags, request keys and true or false alone"
+                self.note(side.offset, message, "use !, && and || to combine conditions")
+                return _Typed(_ANY_FLAG, "bool", left.offset, simple=False)
+        kinds = (syntax.FlagRef, syntax.RequestRef, syntax.Constant)
+        first, second = left.node, right.node
+        if not isinstance(first, kinds) or not isinstance(second, kinds):
+            raise TypeError("a simple condition is a flag, a request key or a constant")
+        node: syntax.Condition = syntax.SameTruth(first, second)
+        return _Typed(node if token.text == "==" else syntax.Not(node), "bool", left.offset, simple=False)
+
+    def _member(self, left: _Typed, token: Token) -> _Typed:
+        if not self.is_operator("["):
+            self.fail(f"expected a list after 'in', got {self.got()}", "write request.tenant in ['a', 'b']")
+        self.take()
+        values: list[str | int | float] = []
+        while True:
+            values.append(self._element(left))
+            if not self.is_operator(","):
+                break
+            self.take()
+        if not self.is_operator("]"):
+            self.fail(f"expected ',' or ']', got {self.got()}")
+        self.take()
+        if left.type == "bool":
+            self.note(token.offset, "'in' needs a number or a string before it, got a condition")
+        if left.type in (None, "bool"):
+            return _Typed(_ANY_FLAG, "bool", left.offset, simple=False)
+        node = syntax.Member(cast("syntax.Operand", left.node), tuple(values))
+        return _Typed(node, "bool", left.offset, simple=False)
+
+    def _element(self, left: _Typed) -> str | int | float:
+        if self.token.kind not in ("number", "string") and not self.is_operator("-"):
+            self.fail(f"expected a number or a string in the list, got {self.got()}")
+        element = self._literal()
+        fits = element.type == left.type or {element.type, left.type} <= _NUMBERS
+        if left.type in ("int", "float", "string") and not fits and element.type is not None:
+            message = f"the list must hold {_ARTICLES[left.type]} at each place, got {_ARTICLES[element.type]}"
+            self.note(element.offset, message)
+        if not isinstance(element.node, syntax.Constant):
+            raise TypeError("a literal is a constant")
+        return element.node.value
+
+
+def signal_mistake(
+    classifier: str, output: str, outputs: Mapping[str, tuple[str, ...] | None]
+) -> tuple[str, str] | None:
+    """Return message and hint where ``classifier.output`` is not a signal, else None."""
+    if classifier not in outputs:
+        return f"there is no classifier {shown(classifier)}", closest(classifier, list(outputs), "classifiers")
+    known = outputs[classifier]
+    if known is not None and output not in known:
+        hint = closest(output, known, "outputs")
+        return f"the classifier {shown(classifier)} has no output {shown(output)}", hint
+    return None
+
+
+def _comparing_hint(left: _Typed, right: _Typed) -> str:
+    for side, other in ((left, right), (right, left)):
+        if isinstance(side.node, syntax.FlagRef) and other.type in _NUMBERS:
+            return f"{shown(side.node.name)} is a flag and already says true or false; compare its signal instead"
+    return ""
+
+

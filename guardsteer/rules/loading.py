@@ -1,0 +1,169 @@
+"""A policy file to a ``Policy``, or to every mistake in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from guardsteer.core.digests import digest_bytes
+from guardsteer.core.policy import (
+    AuditSpec,
+    ClassifierSpec,
+    FlagSpec,
+    Operator,
+    Policy,
+    RuleSpec,
+    SteerSpec,
+    VectorSpec,
+)
+from guardsteer.errors import PolicyError, Problem
+from guardsteer.rules.checks import DEFAULT_TAIL_CHARACTERS, OutputsOf, check_meaning
+from guardsteer.rules.document import MappingNode, Node, SequenceNode, compose, describe, plain
+from guardsteer.rules.explain import explain_schema_errors
+from guardsteer.rules.places import Report
+from guardsteer.rules.schema import ClassifierModel, FlagModel, PolicyModel, RuleModel, SteerModel, VectorModel
+
+__all__ = ["MAX_BYTES", "POLICY_FILE", "check", "load_policy", "parse_policy"]
+
+MAX_BYTES = 1 << 20
+POLICY_FILE = "policy.yaml"
+
+
+def load_policy(source: str | Path, *, outputs: OutputsOf | None = None) -> Policy:
+    """Return the checked policy in the YAML file ``source``, or in ``policy.yaml`` of the folder ``source``.
+
+    ``outputs`` gives a classifier's output names; without it the outputs of classifiers that are
+    assets are not checked. The policy's ``source`` is the file, its ``digest`` covers the file's bytes.
+    Raises ``PolicyError`` with every mistake in the file.
+    """
+    path = Path(source)
+    path = path / POLICY_FILE if path.is_dir() else path
+    return _parse(_read(path), str(path), outputs)
+
+
+def parse_policy(text: str, file: str, *, outputs: OutputsOf | None = None) -> Policy:
+    """Return the checked policy in ``text``; ``file`` names it in messages. As ``load_policy`` otherwise."""
+    # Surrogates cannot be encoded; let them through here, so that they are reported with their place.
+    return _parse(text.encode("utf-8", "surrogatepass"), file, outputs)
+
+
+def check(path: str | Path, *, outputs: OutputsOf | None = None) -> list[Problem]:
+    """Return every mistake in a policy file, none if it can be loaded."""
+    try:
+        load_policy(path, outputs=outputs)
+    except PolicyError as error:
+        return list(error.problems)
+    return []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        hint = f"give a YAML file, or a folder that holds {POLICY_FILE}"
+        raise PolicyError([Problem(str(path), 0, 0, "there is no such file", hint)]) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PolicyError([Problem(str(path), 0, 0, f"the file cannot be read: {reason}")]) from None
+
+
+def _parse(data: bytes, file: str, outputs: OutputsOf | None) -> Policy:
+    if len(data) > MAX_BYTES:
+        message = f"a policy has at most {MAX_BYTES:,} bytes, got more"
+        raise PolicyError([Problem(file, 1, 1, message, "split it into several policies")])
+    report = Report(file, _decode(data, file))
+    root = compose(report)
+    if root is None and not report:
+        report.add(0, "the policy is empty", "it begins with 'guardsteer: 1' and 'name: …'")
+    model = _validate(report, root) if root is not None else None
+    if isinstance(root, MappingNode):
+        check_meaning(report, root, outputs)
+    if report or model is None or not isinstance(root, MappingNode):
+        raise PolicyError(report.problems())
+    return _build(model, root, report, digest_bytes(data))
+
+
+def _decode(data: bytes, file: str) -> str:
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "strict")
+    except UnicodeDecodeError as error:
+        if error.object[error.start : error.start + 1] == b"\xed":  # a surrogate, reported with its place
+            try:
+                return data.decode("utf-8", "surrogatepass")
+            except UnicodeDecodeError:
+                pass
+        before = error.object[: error.start].decode("utf-8", "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        byte = error.object[error.start]
+        message = f"the file is not UTF-8: byte 0x{byte:02x} cannot be read"
+        raise PolicyError([Problem(file, line, column, message, "save it as UTF-8")]) from None
+
+
+def _validate(report: Report, root: Node) -> PolicyModel | None:
+    if not isinstance(root, MappingNode):
+        report.add(root.start, f"a policy is a mapping, got {describe(root)}", "it begins with 'guardsteer: 1'")
+        return None
+    try:
+        return PolicyModel.model_validate(plain(root))
+    except ValidationError as error:
+        explain_schema_errors(report, root, error)
+        return None
+
+
+def _build(model: PolicyModel, root: MappingNode, report: Report, digest: str) -> Policy:
+    rules = root.entries.get("rules")
+    nodes = rules.node.items if rules is not None and isinstance(rules.node, SequenceNode) else []
+    vectors = tuple(model.vectors)
+    return Policy(
+        name=model.name,
+        digest=digest,
+        source=report.file,
+        classifiers=tuple(_classifier(name, item) for name, item in model.classifiers.items()),
+        vectors=tuple(_vector(name, item) for name, item in model.vectors.items()),
+        flags=tuple(_flag(name, item) for name, item in model.flags.items()),
+        rules=tuple(
+            _rule(item, vectors, report.place(node.start)[0]) for item, node in zip(model.rules, nodes, strict=True)
+        ),
+        context=tuple(model.context.items()),
+        fallback=model.fallback or "",
+        audit=AuditSpec(model.audit.on_failure),
+    )
+
+
+def _classifier(name: str, model: ClassifierModel) -> ClassifierSpec:
+    return ClassifierSpec(
+        name=name,
+        on=model.on,
+        use=model.use,
+        literals=tuple(model.literals or ()),
+        patterns=tuple(model.patterns or ()),
+        ignore_case=True if model.ignore_case is None else model.ignore_case,
+        tail_characters=model.tail_characters or DEFAULT_TAIL_CHARACTERS,
+    )
+
+
+def _vector(name: str, model: VectorModel) -> VectorSpec:
+    return VectorSpec(
+        name=name,
+        use=model.use,
+        blocks=tuple(model.blocks) if model.blocks is not None else None,
+        positions=tuple(model.positions),
+        max_strength=model.max_strength,
+    )
+
+
+def _flag(name: str, model: FlagModel) -> FlagSpec:
+    leave = model.enter if model.exit is None else model.exit
+    return FlagSpec(name, model.signal, model.enter, leave, model.after, model.hold, model.latch)
+
+
+def _rule(model: RuleModel, vectors: tuple[str, ...], line: int) -> RuleSpec:
+    steer = [_steer(item, "add") for item in model.add] + [_steer(item, "subtract") for item in model.subtract]
+    disable = vectors if "all" in model.disable else tuple(dict.fromkeys(model.disable))
+    return RuleSpec(model.id, model.when, model.priority, tuple(steer), disable, model.halt, line)
+
+
+def _steer(model: SteerModel, operator: Operator) -> SteerSpec:
+    return SteerSpec(model.vector, operator, model.strength, model.alpha)
