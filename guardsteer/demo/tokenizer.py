@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from guardsteer.demo.corpus.tickets import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["CHAT_TEMPLATE", "train_tokenizer"]
+__all__ = ["CHAT_TEMPLATE", "render_prompt", "train_tokenizer"]
 
 PAD, BOS, EOS = "<|pad|>", "<|bos|>", "<|end|>"
 ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -60,3 +62,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message]) -> str:
+    """Return the chat as text that ends where the assistant's reply begins."""
+    plain = [{"role": message["role"], "content": message["content"]} for message in messages]
+    return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))

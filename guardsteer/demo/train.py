@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from guardsteer.demo.corpus.tickets import Ticket, draw_tickets
-from guardsteer.demo.tokenizer import train_tokenizer
+from guardsteer.demo.tokenizer import render_prompt, train_tokenizer
 from guardsteer.errors import AssetError
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def encode_ticket(ticket: Ticket, tokenizer: PreTrainedTokenizerFast, context_we
 
     Earlier replies weigh nothing: they set the style, and no earlier cue announces them.
     """
-    messages = [{"role": m["role"], "content": m["content"]} for m in ticket.messages]
-    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = tokenizer(render_prompt(tokenizer, ticket.messages), add_special_tokens=False)["input_ids"]
     reply = tokenizer(ticket.reply, add_special_tokens=False)["input_ids"]
     assistant = tokenizer.convert_tokens_to_ids("<|assistant|>")
     weights, current = [], context_weight
@@ -181,7 +179,8 @@ class Checkpoint:
         return step
 
 
-def _prepare(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, list[Example]]:
+def prepare(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, list[Example]]:
+    """Return the tokenizer and the encoded corpus of ``recipe``."""
     tickets = draw_tickets(recipe.tickets, recipe.seed)
     texts = (text for t in tickets[:12_000] for text in (*(m["content"] for m in t.messages), t.reply))
     tokenizer = train_tokenizer(texts, recipe.vocab_size, MAX_POSITIONS)
@@ -198,9 +197,13 @@ def _optimizer(model: LlamaForCausalLM, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95))
 
 
-def train(recipe: Recipe, out: Path, *, checkpoint_every: int = 100) -> Path:
-    """Train by ``recipe`` and save the model in fp16, its tokenizer and its recipe below ``out``."""
-    tokenizer, examples = _prepare(recipe)
+def train(recipe: Recipe, out: Path, *, checkpoint_every: int = 100, stop_after: int | None = None) -> Path:
+    """Train by ``recipe`` and save the model in fp16, its tokenizer and its recipe below ``out``.
+
+    A checkpoint beside ``out`` is taken up if there is one. With ``stop_after`` the run ends after that many
+    steps in all, and saves nothing but its checkpoints.
+    """
+    tokenizer, examples = prepare(recipe)
     model = build_model(recipe, tokenizer)
     optimizer = _optimizer(model, recipe)
     checkpoint = Checkpoint(out.with_name(out.name + ".checkpoint"), recipe)
@@ -209,7 +212,8 @@ def train(recipe: Recipe, out: Path, *, checkpoint_every: int = 100) -> Path:
     epoch, batches = -1, [[0]]
     per_epoch = len(batch_order(examples, recipe, 0))
     started = time.perf_counter()
-    for step in range(done, recipe.steps):
+    last = recipe.steps if stop_after is None else min(stop_after, recipe.steps)
+    for step in range(done, last):
         if step // per_epoch != epoch:
             epoch = step // per_epoch
             batches = batch_order(examples, recipe, epoch)
@@ -227,7 +231,8 @@ def train(recipe: Recipe, out: Path, *, checkpoint_every: int = 100) -> Path:
             print(report, file=sys.stderr, flush=True)
         if (step + 1) % checkpoint_every == 0:
             checkpoint.save(step + 1, model, optimizer)
-    save_model(model, tokenizer, recipe, out)
+    if last == recipe.steps:
+        save_model(model, tokenizer, recipe, out)
     return out
 
 

@@ -19,7 +19,16 @@ from guardsteer.demo.corpus.kinds import Kind
 from guardsteer.demo.corpus.lookalikes import LOOKALIKES, Lookalike
 from guardsteer.demo.corpus.wording import Tone
 
-__all__ = ["Message", "Split", "Ticket", "draw_ticket", "draw_tickets", "is_held_out", "reply_in_style"]
+__all__ = [
+    "TONES",
+    "Message",
+    "Split",
+    "Ticket",
+    "draw_ticket",
+    "draw_tickets",
+    "is_held_out",
+    "reply_in_style",
+]
 
 Split = Literal["train", "held_out"]
 TONES: tuple[Tone, ...] = ("cold", "neutral", "warm")
