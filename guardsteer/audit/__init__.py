@@ -1,0 +1,28 @@
+"""Tamper-evident audit: a journal that chains records into segments, verification and reading. No torch."""
+
+from guardsteer.audit.chain import Head
+from guardsteer.audit.findings import Finding, Note, StreamSummary, Verification
+from guardsteer.audit.journal import Journal, open_journal
+from guardsteer.audit.reader import read, trail
+from guardsteer.audit.records import Record, RecordsDropped, SegmentBegan, StoredEvent, StreamClosed
+from guardsteer.audit.show import format_trail
+from guardsteer.audit.verify import verify
+
+__all__ = [
+    "Finding",
+    "Head",
+    "Journal",
+    "Note",
+    "Record",
+    "RecordsDropped",
+    "SegmentBegan",
+    "StoredEvent",
+    "StreamClosed",
+    "StreamSummary",
+    "Verification",
+    "format_trail",
+    "open_journal",
+    "read",
+    "trail",
+    "verify",
+]

@@ -1,0 +1,62 @@
+"""Reading a log's directory: which files there are, and their lines, damaged or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardsteer.audit.chain import MAX_LINE_BYTES, parse_name
+from guardsteer.errors import AuditError
+
+__all__ = ["Listing", "list_log", "read_lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a directory: ``streams`` maps each stream to its segments' numbers, ascending.
+
+    ``others`` are the names that belong to no stream.
+    """
+
+    streams: dict[str, tuple[int, ...]]
+    others: tuple[str, ...]
+
+
+def list_log(directory: Path) -> Listing:
+    """Return what a directory holds; raises ``AuditError`` when it cannot be listed."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise AuditError(f"{directory}: the audit log cannot be read: {error.strerror}") from error
+    streams: dict[str, list[int]] = {}
+    others = []
+    for name in names:
+        if place := parse_name(name):
+            stream, number = place
+            numbers = streams.setdefault(stream, [])
+            if number:
+                numbers.append(number)
+        else:
+            others.append(name)
+    return Listing({stream: tuple(sorted(numbers)) for stream, numbers in streams.items()}, tuple(others))
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines with their newlines; the last one has none when the file is torn.
+
+    A line that is too long to be a record is cut, so that memory stays flat whatever the file holds.
+    Raises ``AuditError`` when the file cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=1 << 18) as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                rest = line
+                while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                    rest = file.readline(MAX_LINE_BYTES)
+                    if rest.endswith(b"\n"):
+                        line += b"\n"
+                yield line
+    except OSError as error:
+        raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from error
