@@ -67,7 +67,7 @@ class Worker:
         return barrier.failure if barrier.done.wait(timeout_s) else None
 
     def stop(self, timeout_s: float) -> bool:
-        """Write what is left and the closing record; false when that takes longer than ``timeout_s`` seconds."""
+        """Write what is left and the closing record; false when it takes over ``timeout_s`` seconds."""
         self.stopping = True
         self._hurry.set()
         self.wake()
