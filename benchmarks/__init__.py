@@ -1,0 +1,1 @@
+"""Benchmarks: each is one command, ``python -m benchmarks.NAME``, and prints what it measured."""

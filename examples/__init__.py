@@ -1,0 +1,1 @@
+"""Examples: each folder has a README that says what it shows and how to run it."""
