@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from guardsteer.assets import KINDS, Catalog
+from guardsteer.assets import KINDS, Catalog, Kind
 from guardsteer.cli import frame
-from guardsteer.errors import GuardsteerError
+from guardsteer.errors import AssetError
 
 __all__ = ["Check", "register", "run"]
 
@@ -123,14 +123,28 @@ def _threads() -> Check:
 def _assets() -> Iterator[Check]:
     try:
         catalog = Catalog()
-    except GuardsteerError as error:
+    except AssetError as error:
         yield Check("assets", False, str(error))
         return
     roots = ", ".join(map(str, catalog.roots))
     advice = "" if roots else "the package was installed without its assets; reinstall guardsteer"
     yield Check("assets", bool(roots), f"roots: {roots or 'none'}", advice)
     for kind in KINDS:
-        yield Check(kind, True, ", ".join(catalog.names(kind)) or "none")
+        yield from _assets_of(catalog, kind)
+
+
+def _assets_of(catalog: Catalog, kind: Kind) -> Iterator[Check]:
+    from guardsteer.assets.cards import read_card
+
+    found: list[str] = []
+    for name in catalog.names(kind):
+        try:
+            card = read_card(kind, catalog.find(kind, name))
+        except AssetError as error:
+            yield Check(f"{kind}/{name}", False, str(error), "mend its card, or move the folder away")
+            continue
+        found.append(" ".join(filter(None, (name, card.version, card.licence and f"({card.licence})"))))
+    yield Check(kind, True, ", ".join(found) or "none")
 
 
 def _audit_directory(directory: Path) -> Check:

@@ -59,6 +59,20 @@ def test_an_asset_root_that_is_absent_fails(
     assert "no such folder" in str(seen["assets"]["detail"])
 
 
+def test_an_asset_with_a_damaged_card_fails_and_the_others_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, text in (("sound-for-tests", '{"name": "sound-for-tests", "licence": "MIT"}'), ("broken", "{")):
+        folder = tmp_path / "classifiers" / name
+        folder.mkdir(parents=True)
+        (folder / "classifier.json").write_text(text)
+    monkeypatch.setenv("GUARDSTEER_ASSETS", str(tmp_path))
+    status, seen = checks(capsys)
+    assert status == 1
+    assert not seen["classifiers/broken"]["ok"]
+    assert "sound-for-tests (MIT)" in str(seen["classifiers"]["detail"])
+
+
 def test_the_audit_folder_is_tried_and_left_as_it_was(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
