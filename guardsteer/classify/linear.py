@@ -1,0 +1,293 @@
+"""A linear classifier of text whose score follows a stream and equals the score of the whole text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardsteer.classify.characters import (
+    CAPITAL_SIGMA,
+    PLAIN,
+    SMALL_SIGMA,
+    SMALL_SIGMA_FINAL,
+    case_context,
+    case_of,
+)
+from guardsteer.classify.reading import Gram, Place, Unit
+from guardsteer.classify.recent import Recent
+from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
+from guardsteer.classify.vectorizer import Vectorizer
+
+if TYPE_CHECKING:
+    from guardsteer.classify.graph import Graph
+
+__all__ = ["Activation", "LinearClassifier", "LinearState"]
+
+Activation: TypeAlias = Literal["sigmoid", "softmax", "one_vs_rest"]
+"""How decision values become probabilities.
+
+``sigmoid``: each output by itself. ``softmax``: multinomial. ``one_vs_rest``: a sigmoid each, then
+divided by their sum.
+"""
+
+Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+_CACHED_UNITS = 8_192
+_CACHED_CHARACTERS = 32
+
+# Below this a squared norm is what rounding left of zero: every feature present adds far more.
+_NO_NORM = 1e-12
+
+
+class LinearClassifier:
+    """Probabilities of a linear model over n-gram features; shared by all rows and threads.
+
+    ``weight``: [feature, output]. ``bias``: [output]. ``graph`` scores whole texts through
+    onnxruntime, a state scores a stream; they agree within 1e-5, as the tests hold them to.
+    """
+
+    __slots__ = ("_bias", "_digest", "_graph", "_outputs", "_packs", "_weight", "activation", "vectorizer")
+
+    def __init__(
+        self,
+        *,
+        vectorizer: Vectorizer,
+        weight: Weights,
+        bias: Sequence[float],
+        outputs: tuple[str, ...],
+        activation: Activation,
+        digest: str,
+        graph: Graph | None = None,
+    ) -> None:
+        self.vectorizer = vectorizer
+        self.activation: Activation = activation
+        self._weight = weight
+        self._bias = tuple(bias)
+        self._outputs = outputs
+        self._digest = digest
+        self._graph = graph
+        self._packs: Recent[Unit, Pack] = Recent(_CACHED_UNITS)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+        return self._outputs
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that decides the scores."""
+        return self._digest
+
+    def start(self) -> LinearState:
+        """Return the state of a row that has read nothing."""
+        return LinearState(self)
+
+    def predict(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the probabilities [row, output] of whole texts, through onnxruntime.
+
+        The empty text gets what the model says of it, whereas a state that has read nothing says
+        0.0. Raises ``ClassifierError`` when the graph disagrees with the table of weights.
+        """
+        if self._graph is None:
+            from guardsteer.errors import ClassifierError
+
+            raise ClassifierError("this classifier was built in memory, without a graph; save it and load it")
+        return self._graph.run([self.vectorizer.transform(text) for text in texts], self._whole_text_scores)
+
+    def _whole_text_scores(self, indices: Sequence[int], values: Sequence[float]) -> list[float]:
+        weight = self._weight[list(indices)].astype(np.float64)
+        return self.probabilities((np.asarray(values) @ weight).tolist(), 1.0)
+
+    def tally(self) -> Tally:
+        """Return empty running sums for these settings."""
+        settings = self.vectorizer.settings
+        if settings.curved:
+            return CurvedTally(len(self._outputs), binary=settings.binary)
+        return ProportionalTally(len(self._outputs)) if settings.norm else PlainTally(len(self._outputs))
+
+    def probabilities(self, products: Sequence[float], square: float) -> list[float]:
+        """Return the probabilities [output] from v.w and v.v."""
+        scale = 1.0
+        if square > _NO_NORM and self.vectorizer.settings.norm:
+            scale = 1.0 / math.sqrt(square)
+        if len(products) == 1:
+            return [_sigmoid(products[0] * scale + self._bias[0])]
+        decisions = [product * scale + bias for product, bias in zip(products, self._bias, strict=True)]
+        if self.activation == "softmax":
+            highest = max(decisions)
+            parts = [math.exp(decision - highest) for decision in decisions]
+        else:
+            parts = [_sigmoid(decision) for decision in decisions]
+            if self.activation == "sigmoid":
+                return parts
+        total = sum(parts)
+        return [part / total for part in parts] if total else [1.0 / len(parts)] * len(parts)
+
+    def pack(self, unit: Unit) -> Pack:
+        """Return what a unit of text adds to a tally; cached."""
+        pack = self._packs.older(unit)
+        if pack is None:
+            pack = self.pack_grams(self.vectorizer.reader.grams(unit))
+            if sum(map(len, unit)) <= _CACHED_CHARACTERS:
+                self._packs.put(unit, pack)
+        return pack
+
+    def pack_grams(self, grams: Sequence[Gram]) -> Pack:
+        """Return what n-grams add to a tally."""
+        return self._pack_counts(self.vectorizer.counts(grams))
+
+    def pack_difference(self, difference: Counter[Gram]) -> Pack:
+        """Return what adding n-grams, or removing those with a negative count, does to a tally."""
+        added = self.vectorizer.counts(difference.elements())
+        removed = self.vectorizer.counts((-difference).elements())
+        for index, count in removed.items():
+            added[index] = added.get(index, 0) - count
+        return self._pack_counts(added)
+
+    def _pack_counts(self, counts: dict[int, int]) -> Pack:
+        idf = self.vectorizer.idf
+        indices = tuple(counts)
+        scales = np.ones(len(indices)) if idf is None else np.asarray([idf[index] for index in indices])
+        weight = self._weight[list(indices)].astype(np.float64) * scales[:, None]
+        squares = tuple((scales * scales).tolist())
+        if self.vectorizer.settings.curved:
+            return indices, tuple(counts.values()), squares, tuple(map(tuple, weight.T.tolist()))
+        steps = tuple(map(float, counts.values()))
+        slopes = tuple(2.0 * square * step for square, step in zip(squares, steps, strict=True))
+        constant = math.fsum(square * step * step for square, step in zip(squares, steps, strict=True))
+        return indices, steps, slopes, constant, tuple((np.asarray(steps) @ weight).tolist())
+
+
+class LinearState:
+    """What one row has read: the place in the text and the running sums.
+
+    Memory: one entry for each distinct feature of the text, and an unfinished word.
+    """
+
+    __slots__ = ("_before", "_classifier", "_difference", "_nothing_read", "_other", "_place", "_tally")
+
+    def __init__(self, classifier: LinearClassifier) -> None:
+        self._classifier = classifier
+        self._place: Place = classifier.vectorizer.reader.start
+        self._tally: Tally = classifier.tally()
+        self._nothing_read = True
+        self._before = ""
+        # Open question of a capital sigma: the place in the text had it been read the other way, and
+        # the n-grams that the other way has more or less of.
+        self._other: Place | None = None
+        self._difference: Counter[Gram] = Counter()
+
+    def push(self, text: str) -> None:
+        """Append ``text``; costs the same however much came before."""
+        if not text:
+            return
+        self._nothing_read = False
+        vectorizer = self._classifier.vectorizer
+        if vectorizer.settings.lowercase:
+            if vectorizer.sigma_matters:
+                if self._other is not None or CAPITAL_SIGMA in text:
+                    self._push_with_sigma(text)
+                    return
+                last = text[-1]
+                self._before = last if last in PLAIN else case_context(self._before, text)
+            text = text.lower()
+        self._feed(vectorizer.strip(text))
+
+    def scores(self) -> Sequence[float]:
+        """Return the probabilities [output] of the text so far; 0.0 each where nothing was read."""
+        classifier = self._classifier
+        if self._nothing_read:
+            return (0.0,) * len(classifier.outputs)
+        tally = self._tally
+        unit = classifier.vectorizer.reader.open_unit(self._place)
+        if unit is None:
+            return classifier.probabilities(tally.products, tally.square)
+        pack = classifier._packs.young.get(unit) or classifier.pack(unit)
+        products, square = tally.peek(pack)
+        return classifier.probabilities(products, square)
+
+    def fork(self) -> LinearState:
+        """Return an independent copy; costs a copy of the counts."""
+        twin = LinearState(self._classifier)
+        twin._place, twin._tally = self._place, self._tally.fork()
+        twin._nothing_read, twin._before = self._nothing_read, self._before
+        twin._other, twin._difference = self._other, self._difference.copy()
+        return twin
+
+    def _feed(self, text: str) -> None:
+        if not text:
+            return
+        classifier = self._classifier
+        self._place, units = classifier.vectorizer.reader.read(self._place, text)
+        for unit in units:
+            self._tally.add(classifier._packs.young.get(unit) or classifier.pack(unit))
+
+    def _push_with_sigma(self, text: str) -> None:
+        """Read text with a capital sigma in it, or after one whose small form is still open.
+
+        It is final (ς) after a cased character unless one follows, case-ignorable ones aside. While
+        that is open it is read as final, which is right for a text that ends here, and the other
+        reading (σ) is carried along as a difference, taken over when a cased character follows.
+        """
+        start = 0
+        for position, character in enumerate(text):
+            kind = case_of(character)
+            if kind == "ignorable":
+                continue
+            if self._other is not None:
+                self._feed_both(self._other, text[start:position])
+                self._close(self._other, taken=kind == "cased")
+                start = position
+            if character == CAPITAL_SIGMA:
+                self._feed_lowered(text[start:position])
+                start = position + 1
+                if self._before and case_of(self._before) == "cased":
+                    self._open()
+                else:
+                    self._feed(SMALL_SIGMA)
+            self._before = character
+        if self._other is not None:
+            self._feed_both(self._other, text[start:])
+        else:
+            self._feed_lowered(text[start:])
+
+    def _feed_lowered(self, text: str) -> None:
+        self._feed(self._classifier.vectorizer.strip(text.lower()))
+
+    def _open(self) -> None:
+        self._advance(self._place, SMALL_SIGMA_FINAL, SMALL_SIGMA)
+
+    def _feed_both(self, other: Place, text: str) -> None:
+        lowered = self._classifier.vectorizer.strip(text.lower())
+        if lowered:
+            self._advance(other, lowered, lowered)
+
+    def _advance(self, other: Place, text: str, other_text: str) -> None:
+        reader = self._classifier.vectorizer.reader
+        self._place, units = reader.read(self._place, text)
+        grams = [gram for unit in units for gram in reader.grams(unit)]
+        self._tally.add(self._classifier.pack_grams(grams))
+        self._other, other_units = reader.read(other, other_text)
+        other_grams = [gram for unit in other_units for gram in reader.grams(unit)]
+        difference = self._difference
+        difference.update(other_grams)
+        difference.subtract(grams)
+        for gram in {*grams, *other_grams}:
+            if not difference[gram]:
+                del difference[gram]
+
+    def _close(self, other: Place, *, taken: bool) -> None:
+        if taken:
+            self._tally.add(self._classifier.pack_difference(self._difference))
+            self._place = other
+        self._other = None
+        self._difference.clear()
+
+
+def _sigmoid(decision: float) -> float:
+    return 1.0 / (1.0 + math.exp(-decision)) if decision > -700.0 else 0.0

@@ -1,0 +1,109 @@
+"""From what a policy says of a classifier to the classifier. No torch unless it is a probe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from guardsteer.assets import Catalog, resolve
+from guardsteer.classify.artifact import read_file, read_tensors, read_vocabulary
+from guardsteer.classify.card import Card, LinearCard, PatternsCard, ProbeCard, read_card
+from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, Graph
+from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.patterns import PatternClassifier
+from guardsteer.classify.vectorizer import Vectorizer
+from guardsteer.core.digests import digest_json
+from guardsteer.core.policy import ClassifierSpec
+from guardsteer.errors import ClassifierError
+
+if TYPE_CHECKING:
+    from guardsteer.classify.probe import Probe
+
+__all__ = ["VOCABULARY_FILE", "load_classifier", "load_folder", "outputs_of"]
+
+VOCABULARY_FILE: Final = "vocabulary.json"
+
+
+def load_classifier(
+    spec: ClassifierSpec, base: Path, catalog: Catalog
+) -> PatternClassifier | LinearClassifier | Probe:
+    """Return the classifier that a policy in the folder ``base`` asks for.
+
+    Raises ``ClassifierError`` where its files are damaged, ``AssetError`` where there are none.
+    """
+    if spec.use is None:
+        try:
+            return PatternClassifier(
+                literals=spec.literals,
+                patterns=spec.patterns,
+                ignore_case=spec.ignore_case,
+                tail_characters=spec.tail_characters,
+            )
+        except ClassifierError as error:
+            raise ClassifierError(f"classifier {spec.name}: {error}") from error
+    return load_folder(_folder(spec.use, base, catalog))
+
+
+def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str, ...]:
+    """Return the names of a classifier's outputs, from its card alone.
+
+    Raises ``ClassifierError`` where the card is damaged, ``AssetError`` where there is none.
+    """
+    if spec.use is None:
+        return ("match",)
+    card = read_card(_folder(spec.use, base, catalog))
+    return ("match",) if isinstance(card, PatternsCard) else card.outputs
+
+
+def load_folder(folder: Path) -> PatternClassifier | LinearClassifier | Probe:
+    """Return the classifier in a folder. Raises ``ClassifierError`` where its files are damaged."""
+    card: Card = read_card(folder)
+    if isinstance(card, ProbeCard):
+        from guardsteer.classify.probe import load_probe
+
+        return load_probe(folder)
+    if isinstance(card, LinearCard):
+        return _load_linear(folder, card)
+    try:
+        return PatternClassifier(
+            literals=card.literals,
+            patterns=card.patterns,
+            ignore_case=card.ignore_case,
+            tail_characters=card.tail_characters,
+        )
+    except ClassifierError as error:
+        raise ClassifierError(f"{folder / 'classifier.json'}: {error}") from error
+
+
+def _folder(use: str, base: Path, catalog: Catalog) -> Path:
+    path = resolve("classifiers", use, base, catalog)
+    return path if path.is_dir() else path.parent
+
+
+def _load_linear(folder: Path, card: LinearCard) -> LinearClassifier:
+    settings = card.vectorizer
+    shapes = {
+        "weight": ((settings.features, len(card.outputs)), ("float32", "float64")),
+        "bias": ((len(card.outputs),), ("float64",)),
+    }
+    if settings.use_idf:
+        shapes["idf"] = ((settings.features,), ("float64",))
+    weights = read_file(folder, WEIGHTS_FILE, card.files[WEIGHTS_FILE])
+    tensors = read_tensors(folder / WEIGHTS_FILE, weights, shapes)
+    model = read_file(folder, MODEL_FILE, card.files[MODEL_FILE])
+    vocabulary = None
+    if settings.type == "tfidf":
+        data = read_file(folder, VOCABULARY_FILE, card.files[VOCABULARY_FILE])
+        vocabulary = read_vocabulary(folder / VOCABULARY_FILE, data, settings.features)
+    decides = {"kind", "outputs", "activation", "vectorizer", "files"}
+    return LinearClassifier(
+        vectorizer=Vectorizer(
+            settings, vocabulary=vocabulary, idf=tensors["idf"].tolist() if settings.use_idf else None
+        ),
+        weight=tensors["weight"],
+        bias=tensors["bias"].tolist(),
+        outputs=card.outputs,
+        activation=card.activation,
+        digest=digest_json(card.model_dump(mode="json", include=decides)),
+        graph=Graph(folder / MODEL_FILE, model, tensors["weight"], tensors["bias"]),
+    )

@@ -1,0 +1,112 @@
+"""A linear probe on a block's output: probabilities from hidden states, on the model's device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from guardsteer.classify.artifact import read_file, read_tensors
+from guardsteer.classify.card import ProbeCard, read_card
+from guardsteer.classify.graph import WEIGHTS_FILE
+from guardsteer.core.digests import digest_json
+from guardsteer.errors import BindingError, ClassifierError
+
+if TYPE_CHECKING:
+    from guardsteer.host.fingerprint import Fingerprint
+
+__all__ = ["Probe", "load_probe"]
+
+_DECIDES = {"kind", "outputs", "block", "site", "files", "fingerprint"}
+
+
+class Probe:
+    """Probabilities [..., output] from the output of block ``block``; shared by all rows.
+
+    ``weight``: [output, width] and ``bias``: [output], float32. ``fingerprint``: digest of the model
+    whose hidden states it was trained on. ``check`` refuses any other.
+    """
+
+    __slots__ = ("_placed", "bias", "block", "digest", "fingerprint", "name", "outputs", "weight")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        outputs: tuple[str, ...],
+        block: int,
+        weight: Tensor,
+        bias: Tensor,
+        fingerprint: str,
+        digest: str,
+    ) -> None:
+        if weight.shape != (len(outputs), weight.shape[-1]) or bias.shape != (len(outputs),):
+            raise ClassifierError(
+                f"probe {name}: weight {list(weight.shape)} and bias {list(bias.shape)} do not fit "
+                f"{len(outputs)} outputs; expected [output, width] and [output]"
+            )
+        self.name = name
+        self.outputs = outputs
+        self.block = block
+        self.weight = weight.detach().to(torch.float32)
+        self.bias = bias.detach().to(torch.float32)
+        self.fingerprint = fingerprint
+        self.digest = digest
+        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def width(self) -> int:
+        """Width of the hidden states that it reads."""
+        return int(self.weight.shape[1])
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """Return the probabilities [..., output] float32 of ``hidden`` [..., width], on its device.
+
+        Computed in float32 whatever the model's dtype: small bfloat16 products are slow, and their
+        rounding would move scores across thresholds.
+        """
+        placed = self._placed.get(hidden.device)
+        if placed is None:
+            placed = (self.weight.to(hidden.device), self.bias.to(hidden.device))
+            self._placed[hidden.device] = placed
+        return torch.sigmoid(torch.nn.functional.linear(hidden.to(torch.float32), *placed))
+
+    def check(self, identity: Fingerprint) -> None:
+        """Raise ``BindingError`` unless it was trained on the model of this fingerprint."""
+        problems = []
+        if identity.digest != self.fingerprint:
+            problems.append(f"it was trained on the model {self.fingerprint}, this one is {identity.digest}")
+        if identity.width != self.width:
+            problems.append(f"it reads states of width {self.width}, this model has {identity.width}")
+        if self.block >= identity.n_blocks:
+            problems.append(f"it reads block {self.block}, this model has {identity.n_blocks} blocks")
+        if problems:
+            raise BindingError(
+                f"probe {self.name} does not fit this model: {'; '.join(problems)}; train a probe on this "
+                "model's own hidden states (guardsteer.lab.train_classifier.train_probe)"
+            )
+
+
+def load_probe(folder: Path) -> Probe:
+    """Return the probe in a folder. Raises ``ClassifierError`` where its files are damaged."""
+    card = read_card(folder)
+    if not isinstance(card, ProbeCard):
+        raise ClassifierError(f"{folder}: expected a probe, this is a classifier of kind {card.kind!r}")
+    data = read_file(folder, WEIGHTS_FILE, card.files[WEIGHTS_FILE])
+    shape = (len(card.outputs), card.width)
+    tensors: dict[str, Any] = read_tensors(
+        folder / WEIGHTS_FILE, data, {"weight": (shape, ("float32",)), "bias": (shape[:1], ("float32",))}
+    )
+    return Probe(
+        name=card.name,
+        outputs=card.outputs,
+        block=card.block,
+        weight=torch.from_numpy(tensors["weight"].copy()),
+        bias=torch.from_numpy(tensors["bias"].copy()),
+        fingerprint=card.fingerprint,
+        digest=digest_json(
+            card.model_dump(mode="json", include={"kind", "outputs", "block", "files", "fingerprint"})
+        ),
+    )

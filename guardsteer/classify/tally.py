@@ -1,0 +1,154 @@
+"""The running sums of a linear score: the products with the weights and the squared norm.
+
+With features' values v = f(count) * idf, a score needs v.w for each output and, for the L2 norm, v.v.
+Both change only through the features that new text touches, so a tally adds units of text at a cost
+that depends on the unit alone. ``peek`` gives the sums as they would be, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import repeat
+from operator import add, mul, sub
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["CurvedTally", "Pack", "PlainTally", "ProportionalTally", "Tally"]
+
+Pack: TypeAlias = tuple[Any, ...]
+"""What a unit of text adds, in the form of the tally that it is for.
+
+Proportional (and plain): feature indices; counts to add; slope and constant of the growth of v.v in the
+counts so far; what is added to v.w, for each output. Curved: feature indices; counts to add; squared
+idf of each; weight times idf of each, for each output.
+"""
+
+_NO_COUNTS = repeat(0.0)
+_NO_OCCURRENCES = repeat(0)
+
+
+class Tally(Protocol):
+    """Running sums: ``products`` [output] and ``square``."""
+
+    products: Sequence[float]
+    square: float
+
+    def add(self, pack: Pack) -> None:
+        """Add a unit of text."""
+
+    def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
+        """Return ``products`` and ``square`` as they would be with a unit added."""
+
+    def fork(self) -> Tally:
+        """Return an independent copy."""
+
+
+class PlainTally:
+    """Values are counts times idf and no norm is taken: v.w alone, in constant memory."""
+
+    __slots__ = ("products", "square")
+
+    def __init__(self, outputs: int) -> None:
+        self.products: Sequence[float] = [0.0] * outputs
+        self.square = 1.0
+
+    def add(self, pack: Pack) -> None:
+        """Add a unit of text."""
+        self.products = list(map(add, self.products, pack[4]))
+
+    def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
+        """Return the sums as they would be."""
+        return list(map(add, self.products, pack[4])), 1.0
+
+    def fork(self) -> PlainTally:
+        """Return an independent copy."""
+        twin = PlainTally(0)
+        twin.products = self.products
+        return twin
+
+
+class ProportionalTally:
+    """Values are counts times idf. Memory: one entry for each distinct feature of the text."""
+
+    __slots__ = ("_counts", "products", "square")
+
+    def __init__(self, outputs: int) -> None:
+        self._counts: dict[int, float] = {}
+        self.products: Sequence[float] = [0.0] * outputs
+        self.square = 0.0
+
+    def add(self, pack: Pack) -> None:
+        """Add a unit of text."""
+        indices, steps, slopes, constant, products = pack
+        counts = self._counts
+        before = list(map(counts.get, indices, _NO_COUNTS))
+        self.square += constant + sum(map(mul, slopes, before))
+        counts.update(zip(indices, map(add, before, steps)))  # noqa: B905
+        self.products = list(map(add, self.products, products))
+
+    def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
+        """Return the sums as they would be."""
+        indices, _, slopes, constant, products = pack
+        growth = constant + sum(map(mul, slopes, map(self._counts.get, indices, _NO_COUNTS)))
+        return list(map(add, self.products, products)), self.square + growth
+
+    def fork(self) -> ProportionalTally:
+        """Return an independent copy."""
+        twin = ProportionalTally(0)
+        twin._counts = self._counts.copy()
+        twin.products, twin.square = self.products, self.square
+        return twin
+
+
+class CurvedTally:
+    """Values are f(count) times idf with f = 1 + log (sublinear) or 1 (binary).
+
+    Memory: one entry for each distinct feature of the text.
+    """
+
+    __slots__ = ("_binary", "_counts", "products", "square")
+
+    def __init__(self, outputs: int, *, binary: bool) -> None:
+        self._binary = binary
+        self._counts: dict[int, int] = {}
+        self.products: Sequence[float] = [0.0] * outputs
+        self.square = 0.0
+
+    def add(self, pack: Pack) -> None:
+        """Add a unit of text."""
+        self.products, self.square = self.peek(pack)
+        indices, steps = pack[0], pack[1]
+        counts = self._counts
+        counts.update(zip(indices, map(add, map(counts.get, indices, _NO_OCCURRENCES), steps)))  # noqa: B905
+
+    def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
+        """Return the sums as they would be."""
+        indices, steps, squares, columns = pack
+        before = list(map(self._counts.get, indices, _NO_OCCURRENCES))
+        after = list(map(add, before, steps))
+        low, high = self._values(before), self._values(after)
+        gains = list(map(sub, high, low))
+        growth = sum(map(mul, squares, map(mul, gains, map(add, high, low))))
+        products = [
+            product + sum(map(mul, column, gains))
+            for product, column in zip(self.products, columns)  # noqa: B905
+        ]
+        return products, self.square + growth
+
+    def fork(self) -> CurvedTally:
+        """Return an independent copy."""
+        twin = CurvedTally(0, binary=self._binary)
+        twin._counts = self._counts.copy()
+        twin.products, twin.square = self.products, self.square
+        return twin
+
+    def _values(self, counts: list[int]) -> list[float]:
+        if self._binary:
+            return [1.0 if count else 0.0 for count in counts]
+        try:
+            return [_SUBLINEAR[count] for count in counts]
+        except IndexError:
+            return [1.0 + math.log(count) if count else 0.0 for count in counts]
+
+
+_SUBLINEAR = (0.0, *(1.0 + math.log(count) for count in range(1, 4096)))

@@ -1,0 +1,192 @@
+"""Text to sparse features, as scikit-learn's ``TfidfVectorizer`` and ``HashingVectorizer`` make them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from guardsteer.classify.characters import StripAccents, accent_table
+from guardsteer.classify.murmur import finish, murmur
+from guardsteer.classify.reading import Analyzer, Gram, Reader, make_reader
+from guardsteer.classify.recent import Recent
+
+__all__ = ["MAX_FEATURES", "MAX_GRAM", "Vectorizer", "VectorizerSettings", "curve"]
+
+MAX_GRAM = 16
+MAX_FEATURES = 2**24
+
+_CACHED_GRAMS = 32_768
+_CACHED_CHARACTERS = 24
+
+
+class VectorizerSettings(BaseModel):
+    """What decides a text's features; the names are scikit-learn's.
+
+    ``ngrams``: shortest and longest n-gram, in words or characters. ``features``: length of the
+    feature vector. ``word`` takes scikit-learn's default token pattern; there are no stop words.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    type: Literal["tfidf", "hashing"]
+    analyzer: Analyzer
+    ngrams: Annotated[tuple[int, int], Field(strict=False)]
+    lowercase: bool = True
+    strip_accents: StripAccents | None = None
+    norm: Literal["l2"] | None = "l2"
+    binary: bool = False
+    sublinear_tf: bool = False
+    use_idf: bool = False
+    alternate_sign: bool = False
+    features: Annotated[int, Field(ge=1, le=MAX_FEATURES)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> VectorizerSettings:
+        shortest, longest = self.ngrams
+        if not 1 <= shortest <= longest <= MAX_GRAM:
+            raise ValueError(f"ngrams must be two numbers with 1 <= shortest <= longest <= {MAX_GRAM}")
+        if self.type == "hashing" and (self.use_idf or self.sublinear_tf):
+            raise ValueError("a hashing vectorizer has neither use_idf nor sublinear_tf")
+        if self.type == "tfidf" and self.alternate_sign:
+            raise ValueError("a tfidf vectorizer has no alternate_sign")
+        return self
+
+    @property
+    def curved(self) -> bool:
+        """True when a feature's value is not proportional to its count."""
+        return self.binary or self.sublinear_tf
+
+
+class Vectorizer:
+    """The vectorizer at work; shared by all rows and threads.
+
+    ``vocabulary``: n-gram to index, for ``tfidf``. ``idf``: [feature], with ``use_idf``. Both are
+    taken as checked (``guardsteer.classify.artifact`` checks them).
+    """
+
+    __slots__ = ("_accents", "_hashed", "_vocabulary", "idf", "reader", "settings")
+
+    def __init__(
+        self,
+        settings: VectorizerSettings,
+        *,
+        vocabulary: Mapping[str, int] | None = None,
+        idf: Sequence[float] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.idf = idf
+        self.reader: Reader = make_reader(
+            settings.analyzer, *settings.ngrams, longest_term=max(map(len, vocabulary or ()), default=0)
+        )
+        self._vocabulary = vocabulary
+        self._accents = accent_table(settings.strip_accents) if settings.strip_accents else None
+        self._hashed: Recent[str, tuple[int, int]] = Recent(_CACHED_GRAMS)
+
+    @property
+    def sigma_matters(self) -> bool:
+        """True when lowering depends on context: the final sigma is the one letter where it does."""
+        return self.settings.lowercase and self.settings.strip_accents != "ascii"
+
+    def strip(self, text: str) -> str:
+        """Strip accents, where the settings ask for it; one character at a time."""
+        return text if self._accents is None or text.isascii() else text.translate(self._accents)
+
+    def counts(self, grams: Iterable[Gram]) -> dict[int, int]:
+        """Return how often each feature occurs among n-grams; signed where the hash alternates signs."""
+        place: Callable[[Gram], tuple[int, int]]
+        place = self._hash if self._vocabulary is None else self._look_up
+        counts: dict[int, int] = {}
+        for gram in grams:
+            index, sign = place(gram)
+            if index >= 0:
+                counts[index] = counts.get(index, 0) + sign
+        return counts
+
+    def transform(self, text: str) -> tuple[list[int], list[float]]:
+        """Return a whole text's features, indices ascending, and their values.
+
+        Written without the streaming reader, so that the two check each other.
+        """
+        settings = self.settings
+        counts = self.counts(
+            _whole_text_grams(settings, self.strip(text.lower() if settings.lowercase else text))
+        )
+        indices = sorted(counts)
+        values = [curve(settings, counts[index]) for index in indices]
+        if self.idf is not None:
+            idf = self.idf
+            values = [value * idf[index] for index, value in zip(indices, values, strict=True)]
+        if settings.norm == "l2":
+            length = math.sqrt(math.fsum(value * value for value in values)) or 1.0
+            values = [value / length for value in values]
+        return indices, values
+
+    def _look_up(self, gram: Gram) -> tuple[int, int]:
+        # A hash in place of an n-gram stands for one that is longer than any in the vocabulary.
+        if self._vocabulary is None or not isinstance(gram, str):
+            return -1, 1
+        return self._vocabulary.get(gram, -1), 1
+
+    def _hash(self, gram: Gram) -> tuple[int, int]:
+        if not isinstance(gram, str):
+            return self._place(finish(gram))
+        found = self._hashed.young.get(gram) or self._hashed.older(gram)
+        if found is None:
+            found = self._place(murmur(gram.encode("utf-8", "surrogatepass")))
+            if len(gram) <= _CACHED_CHARACTERS:
+                self._hashed.put(gram, found)
+        return found
+
+    def _place(self, hashed: int) -> tuple[int, int]:
+        features = self.settings.features
+        # The one number without an absolute value in 32 bits: scikit-learn's way round it.
+        index = (2**31 - features) % features if hashed == -(2**31) else abs(hashed) % features
+        signed = self.settings.alternate_sign and not self.settings.binary
+        return index, -1 if signed and hashed < 0 else 1
+
+
+def curve(settings: VectorizerSettings, count: int) -> float:
+    """Return a feature's value before idf and norm, from how often it occurs."""
+    if settings.binary:
+        return 1.0 if count else 0.0
+    if settings.sublinear_tf:
+        return 1.0 + math.log(count) if count else 0.0
+    return float(count)
+
+
+_WHITE_RUN = re.compile(r"\s\s+")
+_TOKEN = re.compile(r"\b\w\w+\b")
+
+
+def _whole_text_grams(settings: VectorizerSettings, text: str) -> list[Gram]:
+    shortest, longest = settings.ngrams
+    if settings.analyzer == "word":
+        tokens = _TOKEN.findall(text)
+        return [
+            " ".join(tokens[start : start + size])
+            for size in range(shortest, longest + 1)
+            for start in range(len(tokens) - size + 1)
+        ]
+    if settings.analyzer == "char":
+        return _slices(_WHITE_RUN.sub(" ", text), shortest, longest)
+    return [gram for word in text.split() for gram in _padded_slices(f" {word} ", shortest, longest)]
+
+
+def _slices(text: str, shortest: int, longest: int) -> list[Gram]:
+    return [
+        text[start : start + size]
+        for size in range(shortest, longest + 1)
+        for start in range(len(text) - size + 1)
+    ]
+
+
+def _padded_slices(padded: str, shortest: int, longest: int) -> list[Gram]:
+    """A word that no n-gram fits into counts as a whole, once."""
+    if shortest >= len(padded):
+        return [padded]
+    grams = _slices(padded, shortest, min(longest, len(padded) - 1))
+    return [*grams, padded] if longest >= len(padded) else grams

@@ -1,0 +1,96 @@
+"""scikit-learn's fitted vectorizers and linear models, as guardsteer's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+
+from guardsteer.classify.linear import Activation
+from guardsteer.classify.vectorizer import VectorizerSettings
+from guardsteer.classify.writing import LinearModel
+from guardsteer.errors import ClassifierError
+
+__all__ = ["from_sklearn"]
+
+_TOKEN_PATTERN = r"(?u)\b\w\w+\b"
+
+
+def from_sklearn(vectorizer: Any, classifier: Any, outputs: Sequence[str]) -> LinearModel:
+    """Return a fitted ``TfidfVectorizer`` or ``HashingVectorizer`` and linear classifier as one model.
+
+    ``classifier``: ``LogisticRegression``, or ``SGDClassifier`` with ``loss="log_loss"``. ``outputs``:
+    one name for two classes (the probability of the second), else one for each class, in order.
+    Raises ``ClassifierError`` for settings that the streaming scorer does not reproduce.
+    """
+    problems = [*_vectorizer_problems(vectorizer), *_classifier_problems(classifier, outputs)]
+    if problems:
+        raise ClassifierError("; ".join(problems))
+    hashing = isinstance(vectorizer, HashingVectorizer)
+    weight = np.asarray(classifier.coef_, dtype=np.float64).T
+    settings = VectorizerSettings(
+        type="hashing" if hashing else "tfidf",
+        analyzer=vectorizer.analyzer,
+        ngrams=vectorizer.ngram_range,
+        lowercase=vectorizer.lowercase,
+        strip_accents=vectorizer.strip_accents,
+        norm=vectorizer.norm,
+        binary=vectorizer.binary,
+        sublinear_tf=not hashing and vectorizer.sublinear_tf,
+        use_idf=not hashing and vectorizer.use_idf,
+        alternate_sign=hashing and vectorizer.alternate_sign,
+        features=int(weight.shape[0]),
+    )
+    return LinearModel(
+        settings=settings,
+        outputs=tuple(outputs),
+        activation=_activation(classifier, outputs),
+        weight=weight,
+        bias=np.asarray(classifier.intercept_, dtype=np.float64).reshape(-1),
+        vocabulary=None if hashing else {term: int(index) for term, index in vectorizer.vocabulary_.items()},
+        idf=np.asarray(vectorizer.idf_, dtype=np.float64) if settings.use_idf else None,
+    )
+
+
+def _activation(classifier: Any, outputs: Sequence[str]) -> Activation:
+    if len(outputs) == 1:
+        return "sigmoid"
+    several: Literal["softmax", "one_vs_rest"]
+    several = "one_vs_rest" if isinstance(classifier, SGDClassifier) else "softmax"
+    return several
+
+
+def _vectorizer_problems(vectorizer: Any) -> list[str]:
+    if not isinstance(vectorizer, (TfidfVectorizer, HashingVectorizer)):
+        return [f"{type(vectorizer).__name__} is no TfidfVectorizer or HashingVectorizer"]
+    given = vectorizer.get_params()
+    problems = [
+        f"the vectorizer has its own {name}, which no stream could follow; leave it out"
+        for name in ("preprocessor", "tokenizer", "stop_words")
+        if given[name] is not None
+    ]
+    if vectorizer.analyzer not in ("word", "char", "char_wb"):
+        problems.append("the vectorizer's analyzer must be word, char or char_wb")
+    if vectorizer.analyzer == "word" and vectorizer.token_pattern != _TOKEN_PATTERN:
+        problems.append(f"the vectorizer's token_pattern must be scikit-learn's default, {_TOKEN_PATTERN}")
+    if vectorizer.norm not in ("l2", None):
+        problems.append(f"the vectorizer's norm must be l2 or None, got {vectorizer.norm!r}")
+    if vectorizer.strip_accents not in ("unicode", "ascii", None):
+        problems.append("the vectorizer's strip_accents must be unicode, ascii or None")
+    if isinstance(vectorizer, TfidfVectorizer) and not hasattr(vectorizer, "vocabulary_"):
+        problems.append("the vectorizer is not fitted")
+    return problems
+
+
+def _classifier_problems(classifier: Any, outputs: Sequence[str]) -> list[str]:
+    if not isinstance(classifier, (LogisticRegression, SGDClassifier)):
+        return [f"{type(classifier).__name__} is no LogisticRegression or SGDClassifier"]
+    if isinstance(classifier, SGDClassifier) and classifier.loss != "log_loss":
+        return [f"an SGDClassifier gives probabilities with loss='log_loss' alone, got {classifier.loss!r}"]
+    if not hasattr(classifier, "coef_"):
+        return ["the classifier is not fitted"]
+    rows = int(classifier.coef_.shape[0])
+    return [] if rows == len(outputs) else [f"the classifier has {rows} outputs, {len(outputs)} were named"]
