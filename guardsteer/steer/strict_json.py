@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from guardsteer.errors import Problem
 
-__all__ = ["parse_strict"]
+__all__ = ["parse_strict", "problems_of"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -63,16 +63,23 @@ def parse_strict(
     try:
         return schema.model_validate_json(data, strict=True)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
-    return tuple(_problem(schema, mistake, file, line, line_of) for mistake in mistakes)
+        return problems_of(schema, error, file, line, line_of)
 
 
-def _problem(
-    schema: type[BaseModel], mistake: Any, file: str, line: int, line_of: Mapping[str, int]
-) -> Problem:
-    message, hint = _told(schema, mistake)
-    at = line_of.get(".".join(map(str, mistake["loc"])), line)
-    return Problem(file, at, 1 if at else 0, message, hint)
+def problems_of(
+    schema: type[BaseModel],
+    error: ValidationError,
+    file: str,
+    line: int = 0,
+    line_of: Mapping[str, int] = NO_LINES,
+) -> tuple[Problem, ...]:
+    """Return every mistake that pydantic found, in our words."""
+    problems = []
+    for mistake in error.errors(include_url=False):
+        message, hint = _told(schema, mistake)
+        at = line_of.get(".".join(map(str, mistake["loc"])), line)
+        problems.append(Problem(file, at, 1 if at else 0, message, hint))
+    return tuple(problems)
 
 
 def _told(schema: type[BaseModel], mistake: Any) -> tuple[str, str]:

@@ -1,0 +1,1 @@
+"""What is done beforehand: contrast pairs, captured states, vectors, trained classifiers."""
