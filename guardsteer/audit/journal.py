@@ -99,6 +99,11 @@ class Journal:
         """How many events are lost for good: the queue was full, or they could not be encoded."""
         return self._health.dropped
 
+    @property
+    def backlog(self) -> int:
+        """How many events wait to be written."""
+        return len(self._queue)
+
     def append(self, event: Event) -> None:
         """Queue an event; durable some 20 ms later, or once ``flush`` has returned."""
         queue = self._queue

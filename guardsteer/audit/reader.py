@@ -36,7 +36,8 @@ def read(
             for at, line in enumerate(read_lines(path / file), start=1):
                 parts = split_line(line)
                 if parts is None:
-                    if on_damage:
+                    # The unfinished last line of a stream is no damage: it was never committed.
+                    if on_damage and (line.endswith(b"\n") or number != numbers[-1]):
                         on_damage(file, at)
                     continue
                 payload, stated = parts

@@ -6,9 +6,9 @@ import errno
 import os
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from guardsteer import __version__
 from guardsteer.audit.chain import (
     FORMAT_VERSION,
     ZERO_HASH,
@@ -149,7 +149,7 @@ class StreamWriter:
                 number=number,
                 previous=self._hash.decode(),
                 digest_key=self._digest_key,
-                library=_library_version(),
+                library=__version__,
                 pid=os.getpid(),
             )
         )
@@ -170,10 +170,3 @@ def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
-
-
-def _library_version() -> str:
-    try:
-        return version("guardsteer")
-    except PackageNotFoundError:
-        return "unknown"

@@ -66,7 +66,9 @@ def test_a_line_is_a_json_object_whose_hash_anyone_can_recompute() -> None:
 
 
 @given(bodies.filter(bool), st.data())
-def test_sealing_in_two_parts_gives_the_bytes_of_sealing_at_once(values: list[bytes], data: st.DataObject) -> None:
+def test_sealing_in_two_parts_gives_the_bytes_of_sealing_at_once(
+    values: list[bytes], data: st.DataObject
+) -> None:
     cut = data.draw(st.integers(0, len(values)))
     first, seq, last = seal(values[:cut], 0, ZERO_HASH)
     second, _, _ = seal(values[cut:], seq, last)

@@ -174,7 +174,9 @@ def test_two_segments_of_a_stream_exchanged_are_found(log: Path) -> None:
 def test_lines_after_the_closing_record_are_found_even_when_they_chain(log: Path) -> None:
     known = decode_head(head(log).read_bytes())
     assert known is not None
-    more, lines, last_hash = seal([b'{"kind":"detached","time_ns":1,"guard":"g"}'], known.lines, known.hash.encode())
+    more, lines, last_hash = seal(
+        [b'{"kind":"detached","time_ns":1,"guard":"g"}'], known.lines, known.hash.encode()
+    )
     path = segments(log)[-1]
     path.write_bytes(path.read_bytes() + more)
     assert kinds(verify(log)) == ["closed"]
