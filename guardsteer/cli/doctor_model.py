@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from guardsteer.cli.doctor import Check
-from guardsteer.errors import GuardsteerError
+from guardsteer.cli.models import load_model
+from guardsteer.errors import GuardsteerError, HostError
 
 __all__ = ["check_model_folder"]
 
 
 def check_model_folder(path: Path) -> Iterator[Check]:
     """Yield one check for each thing that a guard needs of the model; stop where no more can be said."""
-    if not path.is_dir():
-        yield Check("model", False, f"{path}: no such folder", "give the folder that save_pretrained wrote")
+    try:
+        model, tokenizer = load_model(path)
+    except HostError as error:
+        yield Check("model", False, str(error))
         return
-    loaded = _load(path)
-    if isinstance(loaded, Check):
-        yield loaded
-        return
-    model, tokenizer = loaded
     yield Check("model", True, f"{type(model).__name__}, {model.num_parameters():,} weights, {model.dtype}")
     for name, look in (
         ("generation", _generation),
@@ -34,20 +32,6 @@ def check_model_folder(path: Path) -> Iterator[Check]:
         yield check
         if not check.ok:
             return
-
-
-def _load(path: Path) -> tuple[Any, Any] | Check:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return Check(
-            "model", False, f"{path} cannot be loaded: {reason}", "transformers must be able to load it"
-        )
-    return model.eval(), tokenizer
 
 
 def _attempt(name: str, look: Callable[[Any, Any], str], model: Any, tokenizer: Any) -> Check:

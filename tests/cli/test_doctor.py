@@ -110,7 +110,48 @@ def test_a_model_that_is_absent_or_no_model_fails(capsys: pytest.CaptureFixture[
     (tmp_path / "config.json").write_text("{}")
     status, seen = checks(capsys, "--model", str(tmp_path))
     assert status == 1
-    assert "cannot be loaded" in str(seen["model"]["detail"])
+    assert "transformers cannot load it" in str(seen["model"]["detail"])
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tiny model and a tokenizer that has no chat template."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    from tests.models import tiny
+
+    folder = tmp_path_factory.mktemp("model")
+    tiny("llama").save_pretrained(folder)
+    words = Tokenizer(WordLevel({"a": 0, "b": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_can_be_guarded_passes(capsys: pytest.CaptureFixture[str], model_folder: Path) -> None:
+    status, seen = checks(capsys, "--model", str(model_folder))
+    assert status == 0, seen
+    assert {"model", "generation", "blocks", "steering", "fingerprint", "chat"} <= set(seen)
+    assert "model.layers" in str(seen["blocks"]["detail"])
+    assert "no chat template" in str(seen["chat"]["detail"])
+    assert not capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_steered_fails(
+    capsys: pytest.CaptureFixture[str], model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from guardsteer import host
+    from guardsteer.errors import HostError
+
+    def refuse(*_: object) -> None:
+        raise HostError("block 1: a push has no effect downstream")
+
+    monkeypatch.setattr(host, "check_steering", refuse)
+    status, seen = checks(capsys, "--model", str(model_folder))
+    assert status == 1
+    assert "no effect downstream" in str(seen["steering"]["detail"])
+    assert "fingerprint" not in seen
 
 
 def test_for_people_each_check_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
