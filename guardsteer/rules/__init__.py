@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from guardsteer.rules.compiling import compile_policy
 from guardsteer.rules.loading import check, load_policy, parse_policy
+from guardsteer.rules.program import Change, Program, RowRules
 
-__all__ = ["check", "load_policy", "parse_policy"]
+__all__ = ["Change", "Program", "RowRules", "check", "compile_policy", "load_policy", "parse_policy"]

@@ -1,5 +1,7 @@
-"""What a policy's parts mean to one another: names, references, limits. Works on the tree, so that a
-mistake in one part hides none in another."""
+"""What a policy's parts mean to one another: names, references, limits.
+
+Works on the tree, so that a mistake in one part hides none in another.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def _check_name(report: Report, name: str, start: int, what: str) -> None:
         hint = "use up to 64 letters, digits and '_', a letter first"
         report.add(start, f"{shown(name)} cannot be the name of a {what}", hint)
     elif name in KEYWORDS:
-        report.add(start, f"{shown(name)} is a word of the language and cannot name a {what}", "choose another name")
+        report.add(
+            start, f"{shown(name)} is a word of the language and cannot name a {what}", "choose another name"
+        )
 
 
 def _check_titles(report: Report, root: MappingNode) -> None:
@@ -94,7 +98,9 @@ def _check_context(report: Report, root: MappingNode) -> dict[str, Type]:
     for key, entry in _entries(root, "context").items():
         _check_name(report, key, entry.start, "request key")
         if key in REQUEST_KEYS:
-            report.add(entry.start, f"the request key {shown(key)} is always known, as a string", "remove the line")
+            report.add(
+                entry.start, f"the request key {shown(key)} is always known, as a string", "remove the line"
+            )
         word = _text(entry.node)
         types[key] = _TYPES.get(word.text if word else "", "string")
     return types
@@ -109,7 +115,11 @@ def _check_classifiers(
         _check_name(report, name, entry.start, "classifier")
         if name in flags:
             line = report.place(flags[name].start)[0]
-            report.add(entry.start, f"{shown(name)} names a classifier and a flag", f"the flag is on line {line}; rename one")
+            report.add(
+                entry.start,
+                f"{shown(name)} names a classifier and a flag",
+                f"the flag is on line {line}; rename one",
+            )
         outputs[name] = None
         if isinstance(entry.node, MappingNode):
             outputs[name] = _check_classifier(report, name, entry, entry.node, outputs_of)
@@ -159,7 +169,11 @@ def _check_inline(report: Report, node: MappingNode) -> None:
     folded = not (isinstance(ignore_case, ScalarNode) and ignore_case.value is False)
     for item in _many(_child(node, "patterns")):
         pattern = _text(item)
-        mistake = pattern_mistake(pattern.text, ignore_case=folded) if pattern is not None and pattern.text else None
+        mistake = (
+            pattern_mistake(pattern.text, ignore_case=folded)
+            if pattern is not None and pattern.text
+            else None
+        )
         if mistake is not None and pattern is not None:
             report.add(_start(pattern, report, mistake.offset), mistake.message, mistake.hint)
 
@@ -221,7 +235,9 @@ def _check_id(report: Report, rule: MappingNode, ids: dict[str, int]) -> None:
         report.add(node.start, f"{shown(node.text)} cannot be the id of a rule", hint)
     elif node.text in ids:
         line = report.place(ids[node.text])[0]
-        report.add(node.start, f"the rule id {shown(node.text)} is given twice", f"first on line {line}; rename one")
+        report.add(
+            node.start, f"the rule id {shown(node.text)} is given twice", f"first on line {line}; rename one"
+        )
     else:
         ids[node.text] = node.start
 
@@ -254,7 +270,9 @@ def _check_actions(report: Report, rule: MappingNode, vectors: dict[str, Entry])
         _check_vector(report, vector, vectors)
         if vector.text in steered:
             before = steered[vector.text]
-            message = f"the rule names the vector {shown(vector.text)} twice, in '{before}' and in '{operator}'"
+            message = (
+                f"the rule names the vector {shown(vector.text)} twice, in '{before}' and in '{operator}'"
+            )
             report.add(vector.start, message, "keep one")
         steered[vector.text] = operator
         _check_amount(report, node, vectors.get(vector.text))
@@ -278,7 +296,9 @@ def _check_vector(report: Report, node: ScalarNode, vectors: dict[str, Entry]) -
 def _check_amount(report: Report, steer: MappingNode, vector: Entry | None) -> None:
     strength, alpha = steer.entries.get("strength"), steer.entries.get("alpha")
     if strength is None and alpha is None:
-        report.add(steer.start, "how much is missing", "give 'strength' (in units of the block's norm) or 'alpha'")
+        report.add(
+            steer.start, "how much is missing", "give 'strength' (in units of the block's norm) or 'alpha'"
+        )
     if strength is not None and alpha is not None:
         report.add(alpha.start, "both 'strength' and 'alpha' are given", "keep one")
     amount = _number(strength.node) if strength is not None else None

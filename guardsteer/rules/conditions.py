@@ -26,7 +26,12 @@ MAX_DEPTH = 32
 KEYWORDS = frozenset(
     ("true", "false", "True", "False", "in", "request", "step", "null", "and", "or", "not", "all")
 )
-REQUEST_KEYS: Mapping[str, syntax.Type] = {"tenant": "string", "route": "string", "role": "string", "locale": "string"}
+REQUEST_KEYS: Mapping[str, syntax.Type] = {
+    "tenant": "string",
+    "route": "string",
+    "role": "string",
+    "locale": "string",
+}
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _NUMBERS = frozenset(("int", "float"))
 _ARTICLES = {"bool": "true or false", "int": "a number", "float": "a number", "string": "a string"}
@@ -107,7 +112,10 @@ class _Parser:
             self.fail("comparisons cannot be chained", "write a < b && b < c")
         if self.token.kind == "operator" and self.token.text == "-":
             self.fail("there is no arithmetic", "'-' only begins a negative number")
-        self.fail(f"expected && or || or the end of the condition, got {self.got()}", _WORDS.get(self.token.text, ""))
+        self.fail(
+            f"expected && or || or the end of the condition, got {self.got()}",
+            _WORDS.get(self.token.text, ""),
+        )
 
     def want_condition(self, typed: _Typed) -> _Typed:
         if typed.type in ("int", "float", "string"):
@@ -153,7 +161,9 @@ class _Parser:
             self.take()
             count += 1
         if depth + count > MAX_DEPTH:
-            raise SyntaxMistake(offset, f"the condition is nested more than {MAX_DEPTH} levels deep", "use flags")
+            raise SyntaxMistake(
+                offset, f"the condition is nested more than {MAX_DEPTH} levels deep", "use flags"
+            )
         typed = self.primary(depth + count)
         if not count:
             return typed
@@ -193,7 +203,9 @@ class _Parser:
             self.take()
             sign = -1
             if self.token.kind != "number":
-                self.fail(f"expected a number after '-', got {self.got()}", "'-' only begins a negative number")
+                self.fail(
+                    f"expected a number after '-', got {self.got()}", "'-' only begins a negative number"
+                )
         token = self.take()
         if token.kind == "string":
             return _Typed(syntax.Constant(token.value), "string", offset)
@@ -217,7 +229,9 @@ class _Parser:
             self.note(offset, f"{shown(text)} has too many parts", "write classifier.output or request.key")
             return _Typed(_ANY_FLAG, None, offset)
         if rest:
-            return self._request(rest[0], offset) if head == "request" else self._signal(head, rest[0], offset)
+            return (
+                self._request(rest[0], offset) if head == "request" else self._signal(head, rest[0], offset)
+            )
         return self._flag(text, offset)
 
     def _flag(self, name: str, offset: int) -> _Typed:
@@ -227,12 +241,20 @@ class _Parser:
             self.note(offset, "'request' needs a key", "write request.tenant")
         elif name in self.names.outputs:
             outputs = self.names.outputs[name]
-            hint = "write " + " or ".join(f"{name}.{o}" for o in outputs[:3]) if outputs else f"write {name}.output"
+            hint = (
+                "write " + " or ".join(f"{name}.{o}" for o in outputs[:3])
+                if outputs
+                else f"write {name}.output"
+            )
             self.note(offset, f"{shown(name)} is a classifier, not a flag", hint)
         elif name in self.names.context or name in REQUEST_KEYS:
-            self.note(offset, f"there is no flag {shown(name)}", f"write request.{name} for the request's key")
+            self.note(
+                offset, f"there is no flag {shown(name)}", f"write request.{name} for the request's key"
+            )
         else:
-            self.note(offset, f"there is no flag {shown(name)}", closest(name, list(self.names.flags), "flags"))
+            self.note(
+                offset, f"there is no flag {shown(name)}", closest(name, list(self.names.flags), "flags")
+            )
         return _Typed(_ANY_FLAG, None, offset)
 
     def _request(self, key: str, offset: int) -> _Typed:
@@ -309,7 +331,9 @@ class _Parser:
         element = self._literal()
         fits = element.type == left.type or {element.type, left.type} <= _NUMBERS
         if left.type in ("int", "float", "string") and not fits and element.type is not None:
-            message = f"the list must hold {_ARTICLES[left.type]} at each place, got {_ARTICLES[element.type]}"
+            message = (
+                f"the list must hold {_ARTICLES[left.type]} at each place, got {_ARTICLES[element.type]}"
+            )
             self.note(element.offset, message)
         if not isinstance(element.node, syntax.Constant):
             raise TypeError("a literal is a constant")
@@ -321,7 +345,9 @@ def signal_mistake(
 ) -> tuple[str, str] | None:
     """Return message and hint where ``classifier.output`` is not a signal, else None."""
     if classifier not in outputs:
-        return f"there is no classifier {shown(classifier)}", closest(classifier, list(outputs), "classifiers")
+        return f"there is no classifier {shown(classifier)}", closest(
+            classifier, list(outputs), "classifiers"
+        )
     known = outputs[classifier]
     if known is not None and output not in known:
         hint = closest(output, known, "outputs")
@@ -332,7 +358,5 @@ def signal_mistake(
 def _comparing_hint(left: _Typed, right: _Typed) -> str:
     for side, other in ((left, right), (right, left)):
         if isinstance(side.node, syntax.FlagRef) and other.type in _NUMBERS:
-            return f"{shown(side.node.name)} is a flag and already says true or false; compare its signal instead"
+            return f"{shown(side.node.name)} is a flag and has no number; compare its signal"
     return ""
-
-

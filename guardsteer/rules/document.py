@@ -7,7 +7,7 @@ bounded without recursion.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,8 +15,20 @@ import yaml
 
 from guardsteer.rules.places import Report, shown
 from guardsteer.rules.scalars import Value, resolve
+from guardsteer.rules.yaml_errors import add_syntax_error
 
-__all__ = ["MAX_DEPTH", "Entry", "MappingNode", "Node", "ScalarNode", "SequenceNode", "compose", "describe", "plain"]
+__all__ = [
+    "MAX_DEPTH",
+    "Entry",
+    "MappingNode",
+    "Node",
+    "ScalarNode",
+    "SequenceNode",
+    "compose",
+    "describe",
+    "find",
+    "plain",
+]
 
 MAX_DEPTH = 32
 _MOST_BAD_CHARACTERS = 20
@@ -26,23 +38,6 @@ _BAD_CHARACTER = re.compile(
     "[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\ufffe\uffff]|\r(?!\n)"
 )
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_SYNTAX = (
-    ("anchor", "'&' begins a YAML anchor here, and anchors are not allowed", "put the whole text in quotes"),
-    ("alias", "'*' begins a YAML alias here, and aliases are not allowed", "put the whole text in quotes"),
-    ("mapping values are not allowed", "': ' cannot stand here", "check the indentation, or quote text that holds ': '"),
-    ("cannot start any token", "text cannot begin with this character", "put the whole text in quotes"),
-    ("unknown escape character", "there is no such escape in double quotes", "write '\\\\' for a backslash, or use single quotes"),
-    ("hexdecimal number", "the escape has too few hexadecimal digits", ""),
-    ("hexadecimal number", "the escape has too few hexadecimal digits", ""),
-    ("unexpected end of stream", "the quoted text has no closing quote", "add the closing quote"),
-    ("block scalar", "only an indentation number or '+' or '-' may follow '|' and '>'", "put the whole text in quotes"),
-    ("flow sequence", "the list has no ',' or ']' here", "close the list with ']', or quote text that holds '[', ']' or ','"),
-    ("flow mapping", "the mapping has no ',' or '}' here", "close it with '}', or quote text that holds '{', '}' or ','"),
-    ("block collection", "this is neither an item '- ' of the list nor the end of it", "check the indentation"),
-    ("block mapping", "this is neither a 'key: value' of the mapping nor the end of it", "check the indentation, or quote the whole text"),
-    ("could not find expected ':'", "a ':' is missing", "write 'key: value'"),
-    ("document start", "the document ends before this", "check the indentation, or put the whole text in quotes"),
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -110,7 +105,7 @@ def compose(report: Report, *, loader: Any = None) -> Node | None:
     except _Stop:
         return None
     except yaml.MarkedYAMLError as error:
-        _add_syntax_error(report, error)
+        add_syntax_error(report, error)
     return None
 
 
@@ -119,18 +114,6 @@ def _about_character(character: str) -> tuple[str, str]:
         return "a tab is not allowed", "use spaces, or \\t within double quotes"
     name = f"U+{ord(character):04X}"
     return f"the character {name} is not allowed", "remove it, or write it as an escape within double quotes"
-
-
-def _add_syntax_error(report: Report, error: yaml.MarkedYAMLError) -> None:
-    mark = error.problem_mark or error.context_mark
-    index = mark.index if mark is not None else 0
-    told = f"{error.context or ''} {error.problem or ''}"
-    for pattern, message, hint in _SYNTAX:
-        if pattern in told:
-            break
-    else:
-        message, hint = "this is not valid YAML", str(error.problem or "")
-    report.add(index, message, hint)
 
 
 class _Composer:
@@ -155,7 +138,11 @@ class _Composer:
                 self._attach(self.stack.pop().node)
             elif kind is yaml.AliasEvent:
                 index = event.start_mark.index
-                self.report.add(index, "aliases are not allowed", "write the value out, or quote text that begins with '*'")
+                self.report.add(
+                    index,
+                    "aliases are not allowed",
+                    "write the value out, or quote text that begins with '*'",
+                )
                 self._attach(ScalarNode(index, "", "", "", bad=True))
             elif kind is yaml.DocumentStartEvent:
                 self._begin_document(event)
@@ -180,9 +167,13 @@ class _Composer:
     def _refuse_properties(self, event: Any) -> bool:
         index = event.start_mark.index
         if event.anchor is not None:
-            self.report.add(index, "anchors are not allowed", "write values out, or quote text that begins with '&'")
+            self.report.add(
+                index, "anchors are not allowed", "write values out, or quote text that begins with '&'"
+            )
         if event.tag is not None:
-            self.report.add(index, f"the tag {shown(event.tag)} is not allowed", "put text that begins with '!' in quotes")
+            self.report.add(
+                index, f"the tag {shown(event.tag)} is not allowed", "put text that begins with '!' in quotes"
+            )
         return event.anchor is not None or event.tag is not None
 
     def _scalar(self, event: Any) -> ScalarNode:
@@ -209,7 +200,9 @@ class _Composer:
         elif frame.key is None and not frame.key_missing:
             self._take_key(frame, node)
         else:
-            self._take_value(frame, frame.node, self._resolved(node) if isinstance(node, ScalarNode) else node)
+            self._take_value(
+                frame, frame.node, self._resolved(node) if isinstance(node, ScalarNode) else node
+            )
 
     def _take_key(self, frame: _Frame, node: Node) -> None:
         if not isinstance(node, ScalarNode):
@@ -232,7 +225,29 @@ class _Composer:
             mapping.entries[key.text] = Entry(key.start, value)
         else:
             line = self.report.place(first.start)[0]
-            self.report.add(key.start, f"the key {shown(key.text)} is given twice", f"first on line {line}; keep one")
+            self.report.add(
+                key.start, f"the key {shown(key.text)} is given twice", f"first on line {line}; keep one"
+            )
+
+
+def find(root: Node, loc: Sequence[int | str]) -> tuple[Node, int, bool]:
+    """Return the deepest node on the way to ``loc``, where its key begins, and whether it is ``loc`` itself.
+
+    The key's place is -1 for an item of a list and for the root.
+    """
+    node, key_start, reached = root, -1, True
+    for part in loc:
+        if isinstance(node, MappingNode) and isinstance(part, str) and part in node.entries:
+            entry = node.entries[part]
+            node, key_start = entry.node, entry.start
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.items):
+            node, key_start = node.items[part], -1
+        elif isinstance(part, int):
+            continue  # a single value that stands for a list of one
+        else:
+            reached = False
+            break
+    return node, key_start, reached
 
 
 def plain(node: Node) -> Any:

@@ -7,9 +7,17 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from guardsteer.rules.document import MappingNode, Node, ScalarNode, SequenceNode, describe
+from guardsteer.rules.document import Node, ScalarNode, describe, find
 from guardsteer.rules.places import Report, closest, listed, shown
-from guardsteer.rules.schema import AuditModel, ClassifierModel, FlagModel, PolicyModel, RuleModel, SteerModel, VectorModel
+from guardsteer.rules.schema import (
+    AuditModel,
+    ClassifierModel,
+    FlagModel,
+    PolicyModel,
+    RuleModel,
+    SteerModel,
+    VectorModel,
+)
 
 __all__ = ["explain_schema_errors"]
 
@@ -30,41 +38,35 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "vectors": VectorModel,
     "rules": RuleModel,
 }
-_SAME_WORD = {"str": "string", "text": "string", "integer": "int", "number": "float", "double": "float", "boolean": "bool"}
+_SAME_WORD = {
+    "str": "string",
+    "text": "string",
+    "integer": "int",
+    "number": "float",
+    "double": "float",
+    "boolean": "bool",
+}
 
 
 def explain_schema_errors(report: Report, root: Node, error: ValidationError) -> None:
     """Add every mistake of ``error`` to ``report``, at its node of the tree below ``root``."""
     for item in error.errors(include_url=False, include_input=False):
         loc = item["loc"]
-        node, key_start, reached = _walk(root, loc)
+        node, key_start, reached = find(root, loc)
         if isinstance(node, ScalarNode) and node.bad:
             continue
         kind = item["type"]
         if kind == "extra_forbidden":
             _unknown_field(report, loc, key_start)
         elif kind == "missing" and not reached:
-            report.add(node.start if key_start < 0 else key_start, f"{_what(loc[:-1])} has no '{loc[-1]}'", f"add '{loc[-1]}:'")
+            report.add(
+                node.start if key_start < 0 else key_start,
+                f"{_what(loc[:-1])} has no '{loc[-1]}'",
+                f"add '{loc[-1]}:'",
+            )
         else:
             message, hint = _explain(kind, item.get("ctx", {}), loc, node)
             report.add(node.start, message, hint)
-
-
-def _walk(root: Node, loc: Sequence[int | str]) -> tuple[Node, int, bool]:
-    """Return the deepest node on the way to ``loc``, where its key begins (-1: no key), and whether it is ``loc`` itself."""
-    node, key_start, reached = root, -1, True
-    for part in loc:
-        if isinstance(node, MappingNode) and isinstance(part, str) and part in node.entries:
-            entry = node.entries[part]
-            node, key_start = entry.node, entry.start
-        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.items):
-            node, key_start = node.items[part], -1
-        elif isinstance(part, int):
-            continue  # a single value that stands for a list of one
-        else:
-            reached = False
-            break
-    return node, key_start, reached
 
 
 def _what(loc: Sequence[int | str]) -> str:
@@ -129,7 +131,9 @@ def _wrong_type(expected: str, what: str, got: str, node: Node) -> tuple[str, st
 
 def _wrong_word(expected: str, what: str, got: str, node: Node) -> tuple[str, str]:
     known = [word.strip("'") for word in expected.replace(" or ", ", ").split(", ")]
-    message = f"{what} must be {' or '.join(known) if len(known) < 3 else 'one of ' + listed(known)}, got {got}"
+    message = (
+        f"{what} must be {' or '.join(known) if len(known) < 3 else 'one of ' + listed(known)}, got {got}"
+    )
     if isinstance(node, ScalarNode) and isinstance(node.value, str) and len(known) > 1:
         word = _SAME_WORD.get(node.value)
         return message, f"did you mean '{word}'?" if word in known else _near(node.value, known)

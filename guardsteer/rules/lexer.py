@@ -70,7 +70,9 @@ def tokenize(text: str) -> list[Token]:
     Raises ``SyntaxMistake`` at the first character that belongs to no token.
     """
     if len(text) > MAX_LENGTH:
-        raise SyntaxMistake(0, f"the condition has more than {MAX_LENGTH} characters", "use flags or several rules")
+        raise SyntaxMistake(
+            0, f"the condition has more than {MAX_LENGTH} characters", "use flags or several rules"
+        )
     tokens: list[Token] = []
     position = _skip_blanks(text, 0)
     while position < len(text):

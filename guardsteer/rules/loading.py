@@ -22,7 +22,14 @@ from guardsteer.rules.checks import DEFAULT_TAIL_CHARACTERS, OutputsOf, check_me
 from guardsteer.rules.document import MappingNode, Node, SequenceNode, compose, describe, plain
 from guardsteer.rules.explain import explain_schema_errors
 from guardsteer.rules.places import Report
-from guardsteer.rules.schema import ClassifierModel, FlagModel, PolicyModel, RuleModel, SteerModel, VectorModel
+from guardsteer.rules.schema import (
+    ClassifierModel,
+    FlagModel,
+    PolicyModel,
+    RuleModel,
+    SteerModel,
+    VectorModel,
+)
 
 __all__ = ["MAX_BYTES", "POLICY_FILE", "check", "load_policy", "parse_policy"]
 
@@ -103,7 +110,9 @@ def _decode(data: bytes, file: str) -> str:
 
 def _validate(report: Report, root: Node) -> PolicyModel | None:
     if not isinstance(root, MappingNode):
-        report.add(root.start, f"a policy is a mapping, got {describe(root)}", "it begins with 'guardsteer: 1'")
+        report.add(
+            root.start, f"a policy is a mapping, got {describe(root)}", "it begins with 'guardsteer: 1'"
+        )
         return None
     try:
         return PolicyModel.model_validate(plain(root))
@@ -124,7 +133,8 @@ def _build(model: PolicyModel, root: MappingNode, report: Report, digest: str) -
         vectors=tuple(_vector(name, item) for name, item in model.vectors.items()),
         flags=tuple(_flag(name, item) for name, item in model.flags.items()),
         rules=tuple(
-            _rule(item, vectors, report.place(node.start)[0]) for item, node in zip(model.rules, nodes, strict=True)
+            _rule(item, vectors, report.place(node.start)[0])
+            for item, node in zip(model.rules, nodes, strict=True)
         ),
         context=tuple(model.context.items()),
         fallback=model.fallback or "",
@@ -160,7 +170,9 @@ def _flag(name: str, model: FlagModel) -> FlagSpec:
 
 
 def _rule(model: RuleModel, vectors: tuple[str, ...], line: int) -> RuleSpec:
-    steer = [_steer(item, "add") for item in model.add] + [_steer(item, "subtract") for item in model.subtract]
+    steer = [_steer(item, "add") for item in model.add] + [
+        _steer(item, "subtract") for item in model.subtract
+    ]
     disable = vectors if "all" in model.disable else tuple(dict.fromkeys(model.disable))
     return RuleSpec(model.id, model.when, model.priority, tuple(steer), disable, model.halt, line)
 

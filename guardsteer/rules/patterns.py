@@ -1,4 +1,4 @@
-"""Whether a pattern can run in linear time (RE2, https://github.com/google/re2), and if not, why and where."""
+"""Whether RE2 (https://github.com/google/re2), which runs in linear time, takes a pattern; if not, why."""
 
 from __future__ import annotations
 
@@ -25,14 +25,26 @@ _MESSAGES = (
     ("missing )", "'(' has no ')'", "write \\( for the character itself"),
     ("unexpected )", "')' has no '('", "write \\) for the character itself"),
     ("trailing \\", "the pattern ends with a backslash", "write \\\\ for the character itself"),
-    ("no argument for repetition", "there is nothing to repeat here", "write a backslash before it for the character itself"),
-    ("bad repetition operator", "possessive and doubled repetitions are not available", "use one of * + ? {m,n}"),
+    (
+        "no argument for repetition",
+        "there is nothing to repeat here",
+        "write a backslash before it for the character itself",
+    ),
+    (
+        "bad repetition operator",
+        "possessive and doubled repetitions are not available",
+        "use one of * + ? {m,n}",
+    ),
     ("invalid repetition size", "a repetition is at most 1000 times", ""),
-    ("invalid character class range", "the range in '[…]' has its ends the wrong way round or does not exist", ""),
+    (
+        "invalid character class range",
+        "the range in '[…]' has its ends the wrong way round or does not exist",
+        "",
+    ),
     ("invalid character class", "this is not a class of characters", ""),
     ("pattern too large", "the pattern is too large", "write several smaller patterns"),
     ("invalid named capture", "the group's name is not valid", "a plain group (?:…) does"),
-)  # fmt: skip
+)
 
 
 class PatternMistake(NamedTuple):
@@ -46,7 +58,9 @@ class PatternMistake(NamedTuple):
 def pattern_mistake(pattern: str, *, ignore_case: bool) -> PatternMistake | None:
     """Return why ``pattern`` cannot be used, or None."""
     if len(pattern) > MAX_PATTERN_LENGTH:
-        return PatternMistake(0, f"the pattern has more than {MAX_PATTERN_LENGTH} characters", "write several")
+        return PatternMistake(
+            0, f"the pattern has more than {MAX_PATTERN_LENGTH} characters", "write several"
+        )
     options = re2.Options()
     options.log_errors = False
     options.case_sensitive = not ignore_case
@@ -56,7 +70,9 @@ def pattern_mistake(pattern: str, *, ignore_case: bool) -> PatternMistake | None
         told = error.args[0] if error.args else b""
         return _explain(pattern, told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told))
     if compiled.search("") is not None:
-        return PatternMistake(0, "the pattern matches the empty text, so it would always match", "use + instead of *")
+        return PatternMistake(
+            0, "the pattern matches the empty text, so it would always match", "use + instead of *"
+        )
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from guardsteer.errors import Problem
@@ -23,13 +23,13 @@ def shown(text: str) -> str:
     return "'" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in clipped) + "'"
 
 
-def listed(names: list[str] | tuple[str, ...], limit: int = 12) -> str:
+def listed(names: Sequence[str], limit: int = 12) -> str:
     """Return names as ``a, b, c``, the rest counted."""
     text = ", ".join(names[:limit])
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
 
 
-def closest(word: str, known: list[str] | tuple[str, ...], what: str) -> str:
+def closest(word: str, known: Sequence[str], what: str) -> str:
     """Return a hint for an unknown ``word``: the nearest known name, else what there is."""
     near = get_close_matches(word[:64], known, n=1, cutoff=0.6)
     if near:
@@ -69,11 +69,13 @@ class Report:
         return bool(self._problems)
 
     def problems(self) -> list[Problem]:
-        """Return what was found in the order of the file, at most ``MAX_PROBLEMS`` and a count of the rest."""
+        """Return what was found in the file's order: at most ``MAX_PROBLEMS``, and a count of the rest."""
         found = sorted(self._problems.values(), key=lambda p: (p.line, p.column))
         if len(found) > MAX_PROBLEMS:
             rest, last = len(found) - MAX_PROBLEMS, found[MAX_PROBLEMS - 1]
-            more = Problem(self.file, last.line, last.column, f"{rest} more problems follow; mend these first")
+            more = Problem(
+                self.file, last.line, last.column, f"{rest} more problems follow; mend these first"
+            )
             found = [*found[:MAX_PROBLEMS], more]
         return found
 

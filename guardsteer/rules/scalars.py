@@ -50,9 +50,9 @@ def resolve(text: str) -> Resolved:
         return Resolved(
             text,
             f"'{text}' is a boolean to some readers of YAML and text to others",
-            f"write {meaning} for the boolean, or \"{text}\" in quotes for the word",
+            f'write {meaning} for the boolean, or "{text}" in quotes for the word',
         )
-    if not text[0] in "+-.0123456789":
+    if text[0] not in "+-.0123456789":
         return Resolved(text)
     return _number(text)
 

@@ -8,7 +8,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from guardsteer.core.policy import AuditFailure, Position, Scope
 
-__all__ = ["AuditModel", "ClassifierModel", "FlagModel", "PolicyModel", "RuleModel", "SteerModel", "VectorModel"]
+__all__ = [
+    "AuditModel",
+    "ClassifierModel",
+    "FlagModel",
+    "PolicyModel",
+    "RuleModel",
+    "SteerModel",
+    "VectorModel",
+]
 
 MAX_STEPS = 1_000_000
 
