@@ -160,10 +160,9 @@ def _built(name: str, seed: int, changes: tuple[tuple[str, Any], ...]) -> Any:
     return model.eval()
 
 
-def tiny(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> PreTrainedModel:
+def tiny(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
     """Return a fresh tiny model in eval mode; the same arguments give the same weights.
 
     ``changes`` replace values of its configuration (hashable values only). The caller owns the model.
     """
-    model: PreTrainedModel = copy.deepcopy(_built(name, seed, tuple(sorted(changes.items())))).to(dtype)
-    return model
+    return copy.deepcopy(_built(name, seed, tuple(sorted(changes.items())))).to(dtype)

@@ -1,1 +1,33 @@
 """The only code that touches Hugging Face modules: blocks, hooks, fingerprints, chat roles."""
+
+from __future__ import annotations
+
+from guardsteer.host.blocks import Layout, find_layout
+from guardsteer.host.capture import capture
+from guardsteer.host.fingerprint import Fingerprint, difference, fingerprint
+from guardsteer.host.hooks import HookSet, HookSpec, attach
+from guardsteer.host.outputs import hidden_of, with_hidden
+from guardsteer.host.selftest import check_steering
+from guardsteer.host.support import check_generation, check_model, refuse_packed
+from guardsteer.host.turns import RenderedChat, Turn, render_chat
+
+__all__ = [
+    "Fingerprint",
+    "HookSet",
+    "HookSpec",
+    "Layout",
+    "RenderedChat",
+    "Turn",
+    "attach",
+    "capture",
+    "check_generation",
+    "check_model",
+    "check_steering",
+    "difference",
+    "find_layout",
+    "fingerprint",
+    "hidden_of",
+    "refuse_packed",
+    "render_chat",
+    "with_hidden",
+]

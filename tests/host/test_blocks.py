@@ -44,7 +44,7 @@ def test_every_part_returns_row_position_width(name: str) -> None:
     layout = find_layout(model)
     assert layout.n_blocks == BLOCKS
     assert layout.width == WIDTH
-    assert model.get_submodule(layout.block_path)[0] is layout.blocks[0]  # type: ignore[index]
+    assert model.get_submodule(layout.block_path)[0] is layout.blocks[0]
     mlps = () if name in _WITHOUT_MLP else layout.mlp
     for modules in (layout.blocks, layout.attention, mlps):
         outputs = _outputs(model, modules, _ids())

@@ -1,0 +1,86 @@
+"""The hidden states of chosen blocks, from one forward."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from guardsteer.errors import HostError
+from guardsteer.host.blocks import Layout
+from guardsteer.host.hooks import HookSpec, attach
+from guardsteer.host.outputs import hidden_of
+
+__all__ = ["capture"]
+
+
+def capture(
+    model: Any,
+    layout: Layout,
+    blocks: Sequence[int],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    on_hidden: Callable[[int, torch.Tensor], None] | None = None,
+) -> dict[int, torch.Tensor]:
+    """Return what each of ``blocks`` returns in one forward: ``{block: hidden [row, position, width]}``.
+
+    These are block outputs, where vectors are added; the last of ``output_hidden_states`` is not, being
+    taken after the final norm. ``input_ids`` and ``attention_mask`` are ``[row, position]``; padding, on
+    either side, gets states that mean nothing. With ``on_hidden(block, hidden)`` each is handed over
+    as it is made, to be read and not kept, and the result is empty: memory holds one block at a time.
+    Raises ``HostError`` where a block was not run exactly once, ``IndexError`` for one that is not there.
+    """
+    seen: dict[int, torch.Tensor] = {}
+    counts = dict.fromkeys(blocks, 0)
+
+    def at(block: int) -> Callable[[Any, Any, Any], None]:
+        def read(_module: Any, _args: Any, output: Any) -> None:
+            counts[block] += 1
+            hidden = hidden_of(output)
+            if on_hidden is not None:
+                on_hidden(block, hidden)
+            else:
+                # A later block may write into the tensor that it was given.
+                seen[block] = hidden.clone()
+
+        return read
+
+    chosen = _checked(layout, blocks)
+    hooks = attach([HookSpec(layout.blocks[block], "forward", at(block)) for block in chosen])
+    try:
+        with torch.no_grad():
+            _forward(model, layout, input_ids, attention_mask)
+    finally:
+        hooks.remove()
+    for block, count in counts.items():
+        if count != 1:
+            raise HostError(
+                f"block {block} ran {count} times in one forward, expected once; see wrap(..., blocks=...)"
+            )
+    return seen
+
+
+def _checked(layout: Layout, blocks: Sequence[int]) -> list[int]:
+    for block in blocks:
+        if not 0 <= block < layout.n_blocks:
+            raise IndexError(f"block {block}: the model has blocks 0 to {layout.n_blocks - 1}")
+    return list(dict.fromkeys(blocks))
+
+
+def _forward(
+    model: Any, layout: Layout, input_ids: torch.Tensor, attention_mask: torch.Tensor | None
+) -> None:
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    if not any(module is layout.blocks[0] for module in decoder.modules()):
+        decoder = model
+    kwargs: dict[str, Any] = {"input_ids": input_ids, "use_cache": False}
+    if attention_mask is not None:
+        kwargs["attention_mask"] = attention_mask
+        # As generate does; without it a row's positions would depend on the padding to its left.
+        if "position_ids" in inspect.signature(decoder.forward).parameters:
+            kwargs["position_ids"] = (attention_mask.long().cumsum(-1) - 1).masked_fill(
+                attention_mask == 0, 1
+            )
+    decoder(**kwargs)
