@@ -54,11 +54,11 @@ class PlainTally:
 
     def add(self, pack: Pack) -> None:
         """Add a unit of text."""
-        self.products = list(map(add, self.products, pack[4]))
+        self.products = _sum(self.products, pack[4])
 
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
         """Return the sums as they would be."""
-        return list(map(add, self.products, pack[4])), 1.0
+        return _sum(self.products, pack[4]), 1.0
 
     def fork(self) -> PlainTally:
         """Return an independent copy."""
@@ -84,13 +84,13 @@ class ProportionalTally:
         before = list(map(counts.get, indices, _NO_COUNTS))
         self.square += constant + sum(map(mul, slopes, before))
         counts.update(zip(indices, map(add, before, steps)))  # noqa: B905
-        self.products = list(map(add, self.products, products))
+        self.products = _sum(self.products, products)
 
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
         """Return the sums as they would be."""
         indices, _, slopes, constant, products = pack
         growth = constant + sum(map(mul, slopes, map(self._counts.get, indices, _NO_COUNTS)))
-        return list(map(add, self.products, products)), self.square + growth
+        return _sum(self.products, products), self.square + growth
 
     def fork(self) -> ProportionalTally:
         """Return an independent copy."""
@@ -149,6 +149,10 @@ class CurvedTally:
             return [_SUBLINEAR[count] for count in counts]
         except IndexError:
             return [1.0 + math.log(count) if count else 0.0 for count in counts]
+
+
+def _sum(one: Sequence[float], other: Sequence[float]) -> Sequence[float]:
+    return (one[0] + other[0],) if len(one) == 1 else list(map(add, one, other))
 
 
 _SUBLINEAR = (0.0, *(1.0 + math.log(count) for count in range(1, 4096)))

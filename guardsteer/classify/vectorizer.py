@@ -68,7 +68,17 @@ class Vectorizer:
     taken as checked (``guardsteer.classify.artifact`` checks them).
     """
 
-    __slots__ = ("_accents", "_hashed", "_vocabulary", "idf", "reader", "settings")
+    __slots__ = (
+        "_accents",
+        "_hashed",
+        "_vocabulary",
+        "idf",
+        "keeps_accents",
+        "lowercase",
+        "reader",
+        "settings",
+        "sigma_matters",
+    )
 
     def __init__(
         self,
@@ -82,14 +92,13 @@ class Vectorizer:
         self.reader: Reader = make_reader(
             settings.analyzer, *settings.ngrams, longest_term=max(map(len, vocabulary or ()), default=0)
         )
+        self.lowercase = settings.lowercase
+        # Whether lowering depends on context: it does for one letter, which ASCII has not got.
+        self.sigma_matters = settings.lowercase and settings.strip_accents != "ascii"
+        self.keeps_accents = settings.strip_accents is None
         self._vocabulary = vocabulary
         self._accents = accent_table(settings.strip_accents) if settings.strip_accents else None
         self._hashed: Recent[str, tuple[int, int]] = Recent(_CACHED_GRAMS)
-
-    @property
-    def sigma_matters(self) -> bool:
-        """True when lowering depends on context: the final sigma is the one letter where it does."""
-        return self.settings.lowercase and self.settings.strip_accents != "ascii"
 
     def strip(self, text: str) -> str:
         """Strip accents, where the settings ask for it; one character at a time."""

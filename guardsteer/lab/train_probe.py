@@ -1,0 +1,108 @@
+"""Train a linear probe of a block's output into a folder that a policy can name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from guardsteer.classify.writing import write_probe
+from guardsteer.core.digests import digest_parts
+from guardsteer.errors import ClassifierError
+from guardsteer.lab.classifier_data import Example, check_examples
+from guardsteer.lab.classifier_readme import write_readme
+from guardsteer.lab.fitting import (
+    PARTS,
+    About,
+    Settings,
+    Training,
+    card_of,
+    classes_of,
+    figures,
+    fit,
+    split_rows,
+)
+
+__all__ = ["train_probe"]
+
+_LEAST_EXAMPLES = 10
+
+
+def train_probe(
+    hidden: NDArray[Any],
+    labels: Sequence[str],
+    keys: Sequence[str],
+    *,
+    block: int,
+    fingerprint: str,
+    dtype: str,
+    settings: Settings,
+    about: About,
+    out: Path,
+) -> Training:
+    """Train a logistic regression on ``hidden`` [row, width] and write the probe's folder ``out``.
+
+    ``keys``: the text of each row, by which rows are split. ``block``, ``fingerprint`` (digest of the
+    model) and ``dtype`` say where the states come from. Of ``settings``, those of the model and of the
+    split count. The figures on the card are the test rows'. Raises ``ClassifierError``.
+    """
+    states = np.asarray(hidden, dtype=np.float64)
+    if states.ndim != 2 or not len(states) == len(labels) == len(keys):
+        raise ClassifierError(
+            f"hidden states {list(states.shape)} must be [row, width] with a label and a key for each row, "
+            f"got {len(labels)} labels and {len(keys)} keys"
+        )
+    if not np.isfinite(states).all():
+        raise ClassifierError("the hidden states hold values that are not finite")
+    examples = [Example(key, label) for key, label in zip(keys, labels, strict=True)]
+    check_examples(examples, least=_LEAST_EXAMPLES)
+    classes, outputs = classes_of(examples, settings.positive)
+    if len(classes) > 2:
+        raise ClassifierError(f"a probe tells two labels apart, got {len(classes)}; train one for each label")
+    rows, numbers = split_rows(examples, classes, settings)
+    penalty, weight, bias = _fit_raw(states, numbers, rows, settings)
+    decisions = (states.astype(np.float32) @ weight.T + bias).astype(np.float64)
+    scores = 1.0 / (1.0 + np.exp(-np.clip(decisions, -500.0, 500.0)))
+    tune, test = ((numbers[rows[part]], scores[rows[part]]) for part in ("tune", "test"))
+    metrics, points = figures(outputs, tune, test, settings.seed)
+    card = card_of(
+        about,
+        digest=digest_parts([*map(str.encode, (*keys, *labels)), states.tobytes()]),
+        rows=rows,
+        training={"model": settings.model, "seed": settings.seed, "penalty": penalty},
+    )
+    write_probe(
+        out,
+        weight=weight,
+        bias=bias,
+        outputs=outputs,
+        block=block,
+        fingerprint=fingerprint,
+        dtype=dtype,
+        about={**card, "metrics": metrics, "operating_points": points},
+    )
+    write_readme(out)
+    return Training(out, metrics, points, penalty)
+
+
+def _fit_raw(
+    states: NDArray[np.float64], numbers: NDArray[np.int64], rows: Any, settings: Settings
+) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
+    """Return the penalty, weight [output, width] and bias [output] for raw hidden states.
+
+    Trained on standardised states, since a few coordinates of a residual stream are far larger than
+    the rest; the standardisation is then folded into weight and bias.
+    """
+    mean, scale = states[rows["train"]].mean(axis=0), states[rows["train"]].std(axis=0)
+    scale[scale == 0.0] = 1.0
+    scaled = (states - mean) / scale
+    train, tune, _ = ((scaled[rows[part]], numbers[rows[part]]) for part in PARTS)
+    with threadpool_limits(1):
+        penalty, model = fit(train, tune, settings)
+    weight = np.asarray(model.coef_) / scale
+    bias = np.asarray(model.intercept_) - weight @ mean
+    return penalty, weight.astype(np.float32), bias.astype(np.float32)
