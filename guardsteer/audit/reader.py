@@ -24,13 +24,14 @@ def read(
     """Yield the log's records, stream by stream in the order of their start, each in its own order.
 
     With ``request``, that request's alone. A line that is no record is left out and, where given,
-    ``on_damage(file, line)`` is told. A record whose hash does not fit has ``intact`` false; whether
-    lines are missing only ``verify`` says. Raises ``AuditError`` when a file cannot be read.
+    ``on_damage(file, line)`` is told. A record whose hash does not fit to the readable line before it
+    has ``intact`` false; only ``verify`` says what is wrong. Raises ``AuditError`` when a file cannot be
+    read.
     """
     path = Path(directory)
     needle = b"" if request is None else b'"request":%b' % msgspec.json.encode(request)
     for stream, numbers in list_log(path).streams.items():
-        previous = ZERO_HASH
+        previous: bytes | None = ZERO_HASH
         for number in numbers:
             file = segment_name(stream, number)
             for at, line in enumerate(read_lines(path / file), start=1):
@@ -39,10 +40,13 @@ def read(
                     # The unfinished last line of a stream is no damage: it was never committed.
                     if on_damage and (line.endswith(b"\n") or number != numbers[-1]):
                         on_damage(file, at)
+                    # What the next line builds on is not known any more.
+                    previous = None
                     continue
                 payload, stated = parts
                 if needle in payload:
-                    stored = _decode(stream, payload, line, link(previous, payload) == stated)
+                    intact = previous is None or link(previous, payload) == stated
+                    stored = _decode(stream, payload, line, intact)
                     if stored is None and on_damage:
                         on_damage(file, at)
                     if stored is not None and (request is None or _request_of(stored) == request):

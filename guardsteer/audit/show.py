@@ -63,7 +63,7 @@ def _line(stored: StoredEvent, color: bool) -> str:
     label, details = _describe(event)
     row = getattr(event, "sequence", None)
     place = f"{_clock(event.time_ns)} {stored.seq:>7} {'' if row is None else f'row {row}':<7}"
-    mark = "" if stored.intact else _paint("  ALTERED: its hash does not fit", _RED, color)
+    mark = "" if stored.intact else _paint("  CHAIN BROKEN: changed, here or just before", _RED, color)
     label = _paint(f"{label:<{_LABEL_WIDTH}}", _COLORS.get(type(event), ""), color)
     return f"{_paint(place, _GREY, color)} {label} {_plain(details)}".rstrip() + mark
 

@@ -50,8 +50,11 @@ def test_an_untouched_log_has_no_finding_and_counts_its_records(log: Path) -> No
     ids=["one bit flipped", "newline put in", "byte deleted", "byte inserted"],
 )
 def test_a_change_of_any_single_byte_of_any_file_is_found(
-    log: Path, change: Callable[[bytes, int], bytes]
+    tmp_path: Path, change: Callable[[bytes, int], bytes]
 ) -> None:
+    log = tmp_path / "small"
+    write_log(log, [flag(0)], segment_bytes=450)
+    assert len(segments(log)) == 2
     missed = []
     for path in (*segments(log), head(log)):
         data = path.read_bytes()
