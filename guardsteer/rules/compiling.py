@@ -10,7 +10,8 @@ from guardsteer.core.policy import Policy, RuleSpec, VectorSpec
 from guardsteer.rules.blame import Blame
 from guardsteer.rules.checks import PATTERN_OUTPUTS
 from guardsteer.rules.codegen import initial_state, make_decide, make_sense
-from guardsteer.rules.conditions import REQUEST_KEYS, Names, parse_condition, signal_mistake
+from guardsteer.rules.conditions import parse_condition
+from guardsteer.rules.names import REQUEST_KEYS, Names, signal_mistake
 from guardsteer.rules.places import listed, shown
 from guardsteer.rules.planning import Action
 from guardsteer.rules.program import FixedRead, Program, Stage
@@ -98,7 +99,7 @@ def _draft(policy: Policy, outputs: Mapping[str, tuple[str, ...]], probes: Mappi
         mistake = signal_mistake(classifier, output, known)
         if mistake is not None:
             blame.add(("flags", flag.name, "signal"), *mistake)
-    names = Names(tuple(flag_signals), dict(known), dict(policy.context))
+    names = Names(flag_signals, dict(known), dict(policy.context))
     conditions: list[Condition] = []
     for index, rule in enumerate(policy.rules):
         condition, mistakes = parse_condition(rule.when, names)
@@ -184,9 +185,7 @@ def _refuse_late_rules(draft: _Draft, vector_blocks: Mapping[str, tuple[int, ...
             )
         wide = [position for position in spec.positions if position in ("all", "assistant")]
         if wide:
-            acts = (
-                f"the vector {shown(spec.name)} acts on positions that are processed before ({listed(wide)})"
-            )
+            acts = f"the vector {shown(spec.name)} acts on positions processed before ({listed(wide)})"
             message = f"{when} of the last prompt token; {acts}"
             _blame_late(draft, spec, message, "use the positions generated and last_prompt_token")
 
@@ -268,19 +267,20 @@ class _Bits:
     ) -> None:
         self.expressions: list[ast.expr] = []
         self.actions: list[Action] = []
-        self.rules: list[tuple[int, int]] = []
+        self.rules: list[int] = []
         places = {vector.name: place for place, vector in enumerate(draft.policy.vectors)}
         for rank, index in ranked:
             rule, condition = draft.policy.rules[index], draft.conditions[index]
+            lenient = bool(rule.disable) or rule.halt
             if steered[index]:
                 self.expressions.append(lower(condition, True, reads.name_of))
                 self.actions.append(Action(rank, index, steers=steered[index]))
-            if rule.disable or rule.halt:
+                self.rules.append(-1 if lenient else index)
+            if lenient:
                 self.expressions.append(lower(condition, False, reads.name_of))
                 disables = tuple(places[name] for name in rule.disable)
                 self.actions.append(Action(rank, index, disables=disables, halts=rule.halt))
-            if self.actions and self.actions[-1].rule == index:
-                self.rules.append((index, len(self.actions) - 1))
+                self.rules.append(index)
 
 
 def _stage(draft: _Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:

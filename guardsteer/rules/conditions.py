@@ -12,40 +12,22 @@ Syntax ends the reading at its first mistake; unknown names and wrong types are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, TypeAlias, cast
 
 from guardsteer.rules import syntax
 from guardsteer.rules.lexer import Mistake, SyntaxMistake, Token, tokenize
-from guardsteer.rules.places import closest, shown
+from guardsteer.rules.names import WORDS, Names, look_up
+from guardsteer.rules.places import shown
 
-__all__ = ["KEYWORDS", "MAX_DEPTH", "REQUEST_KEYS", "Names", "parse_condition", "signal_mistake"]
+__all__ = ["MAX_DEPTH", "MAX_MISTAKES", "parse_condition"]
 
 MAX_DEPTH = 32
-KEYWORDS = frozenset(
-    ("true", "false", "True", "False", "in", "request", "step", "null", "and", "or", "not", "all")
-)
-REQUEST_KEYS: Mapping[str, syntax.Type] = {
-    "tenant": "string",
-    "route": "string",
-    "role": "string",
-    "locale": "string",
-}
+MAX_MISTAKES = 20
 _COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
 _NUMBERS = frozenset(("int", "float"))
 _ARTICLES = {"bool": "true or false", "int": "a number", "float": "a number", "string": "a string"}
-_WORDS = {"and": "write &&", "or": "write ||", "not": "write !", "True": "write true", "False": "write false"}
 _ANY_FLAG = syntax.FlagRef("")
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What a condition may name. Outputs of None are not known and not checked."""
-
-    flags: Sequence[str]
-    outputs: Mapping[str, tuple[str, ...] | None]
-    context: Mapping[str, syntax.Type] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +45,33 @@ _Parsed: TypeAlias = tuple[syntax.Condition | None, list[Mistake]]
 
 def parse_condition(text: str, names: Names) -> _Parsed:
     """Return the typed tree of ``text`` and no mistakes, or None and every mistake found."""
+    mistakes: list[Mistake] = []
     try:
-        parser = _Parser(tokenize(text), names)
+        parser = _Parser(tokenize(text), names, mistakes)
         typed = parser.condition(0)
         parser.expect_end()
         parser.want_condition(typed)
     except SyntaxMistake as error:
-        return None, [error.mistake]
-    if parser.mistakes:
-        return None, parser.mistakes
+        return None, [*mistakes, error.mistake]
+    except _TooMany:
+        return None, mistakes
+    if mistakes:
+        return None, mistakes
     return cast("syntax.Condition", typed.node), []
+
+
+class _TooMany(Exception):
+    """More mistakes than are worth listing."""
 
 
 class _Parser:
     """Recursive descent; depth is bounded by parentheses and ``!``."""
 
-    def __init__(self, tokens: list[Token], names: Names) -> None:
+    def __init__(self, tokens: list[Token], names: Names, mistakes: list[Mistake]) -> None:
         self.tokens = tokens
         self.names = names
         self.position = 0
-        self.mistakes: list[Mistake] = []
+        self.mistakes = mistakes
 
     @property
     def token(self) -> Token:
@@ -101,6 +90,8 @@ class _Parser:
 
     def note(self, offset: int, message: str, hint: str = "") -> None:
         self.mistakes.append(Mistake(offset, message, hint))
+        if len(self.mistakes) >= MAX_MISTAKES:
+            raise _TooMany
 
     def got(self) -> str:
         return self.token.text if self.token.kind == "end" else shown(self.token.text)
@@ -114,7 +105,7 @@ class _Parser:
             self.fail("there is no arithmetic", "'-' only begins a negative number")
         self.fail(
             f"expected && or || or the end of the condition, got {self.got()}",
-            _WORDS.get(self.token.text, ""),
+            WORDS.get(self.token.text, ""),
         )
 
     def want_condition(self, typed: _Typed) -> _Typed:
@@ -216,62 +207,15 @@ class _Parser:
         text, offset = token.text, token.offset
         if self.is_operator("("):
             raise SyntaxMistake(offset, "there are no functions", "put the operator && or || before '('")
-        if text in ("true", "false"):
-            return _Typed(syntax.Constant(text == "true"), "bool", offset)
-        if text == "step":
-            return _Typed(syntax.StepRef(), "int", offset)
-        if text in _WORDS and text not in self.names.flags:
-            raise SyntaxMistake(offset, f"{shown(text)} is not part of the language", _WORDS[text])
+        if text in WORDS and text not in self.names.flags:
+            raise SyntaxMistake(offset, f"{shown(text)} is not part of the language", WORDS[text])
         if text == "in":
             raise SyntaxMistake(offset, "'in' needs a value before it", "write request.tenant in ['a', 'b']")
-        head, *rest = text.split(".")
-        if len(rest) > 1:
-            self.note(offset, f"{shown(text)} has too many parts", "write classifier.output or request.key")
+        found, wrong = look_up(text, self.names)
+        if found is None:
+            self.note(offset, *wrong)
             return _Typed(_ANY_FLAG, None, offset)
-        if rest:
-            return (
-                self._request(rest[0], offset) if head == "request" else self._signal(head, rest[0], offset)
-            )
-        return self._flag(text, offset)
-
-    def _flag(self, name: str, offset: int) -> _Typed:
-        if name in self.names.flags:
-            return _Typed(syntax.FlagRef(name), "bool", offset)
-        if name == "request":
-            self.note(offset, "'request' needs a key", "write request.tenant")
-        elif name in self.names.outputs:
-            outputs = self.names.outputs[name]
-            hint = (
-                "write " + " or ".join(f"{name}.{o}" for o in outputs[:3])
-                if outputs
-                else f"write {name}.output"
-            )
-            self.note(offset, f"{shown(name)} is a classifier, not a flag", hint)
-        elif name in self.names.context or name in REQUEST_KEYS:
-            self.note(
-                offset, f"there is no flag {shown(name)}", f"write request.{name} for the request's key"
-            )
-        else:
-            self.note(
-                offset, f"there is no flag {shown(name)}", closest(name, list(self.names.flags), "flags")
-            )
-        return _Typed(_ANY_FLAG, None, offset)
-
-    def _request(self, key: str, offset: int) -> _Typed:
-        kind = self.names.context.get(key) or REQUEST_KEYS.get(key)
-        if kind is None:
-            known = [*REQUEST_KEYS, *self.names.context]
-            hint = f"{closest(key, known, 'keys')}; others are declared under 'context:'"
-            self.note(offset, f"the request has no key {shown(key)}", hint)
-            return _Typed(_ANY_FLAG, None, offset)
-        return _Typed(syntax.RequestRef(key, kind), kind, offset)
-
-    def _signal(self, classifier: str, output: str, offset: int) -> _Typed:
-        mistake = signal_mistake(classifier, output, self.names.outputs)
-        if mistake is not None:
-            self.note(offset, *mistake)
-            return _Typed(_ANY_FLAG, None, offset)
-        return _Typed(syntax.SignalRef(f"{classifier}.{output}"), "float", offset)
+        return _Typed(found[0], found[1], offset)
 
     def _compare(self, left: _Typed, token: Token, right: _Typed) -> _Typed:
         unknown = _Typed(_ANY_FLAG, "bool", left.offset, simple=False)
@@ -338,21 +282,6 @@ class _Parser:
         if not isinstance(element.node, syntax.Constant):
             raise TypeError("a literal is a constant")
         return element.node.value
-
-
-def signal_mistake(
-    classifier: str, output: str, outputs: Mapping[str, tuple[str, ...] | None]
-) -> tuple[str, str] | None:
-    """Return message and hint where ``classifier.output`` is not a signal, else None."""
-    if classifier not in outputs:
-        return f"there is no classifier {shown(classifier)}", closest(
-            classifier, list(outputs), "classifiers"
-        )
-    known = outputs[classifier]
-    if known is not None and output not in known:
-        hint = closest(output, known, "outputs")
-        return f"the classifier {shown(classifier)} has no output {shown(output)}", hint
-    return None
 
 
 def _comparing_hint(left: _Typed, right: _Typed) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from guardsteer.rules.places import Report, shown
+from guardsteer.rules.places import Report, clipped, shown
 from guardsteer.rules.scalars import Value, resolve
 from guardsteer.rules.yaml_errors import add_syntax_error
 
@@ -271,4 +271,4 @@ def describe(node: Node) -> str:
         return node.text
     if isinstance(node.value, str):
         return f"the text {shown(node.value)}"
-    return f"the number {node.text}"
+    return f"the number {clipped(node.text)}"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from guardsteer.rules.document import Node, ScalarNode, describe, find
-from guardsteer.rules.places import Report, closest, listed, shown
+from guardsteer.rules.places import Report, clipped, closest, listed, shown
 from guardsteer.rules.schema import (
     AuditModel,
     ClassifierModel,
@@ -51,6 +51,8 @@ _SAME_WORD = {
 def explain_schema_errors(report: Report, root: Node, error: ValidationError) -> None:
     """Add every mistake of ``error`` to ``report``, at its node of the tree below ``root``."""
     for item in error.errors(include_url=False, include_input=False):
+        if report.full:
+            return
         loc = item["loc"]
         node, key_start, reached = find(root, loc)
         if isinstance(node, ScalarNode) and node.bad:
@@ -123,7 +125,7 @@ def _wrong_type(expected: str, what: str, got: str, node: Node) -> tuple[str, st
         if node.value is None:
             hint = "give a value, or remove the key"
         elif expected == "a text":
-            hint = f'write "{node.text}" in quotes'
+            hint = f'write "{clipped(node.text)}" in quotes'
         elif expected in ("a number", "a whole number") and node.style in ("'", '"'):
             hint = "remove the quotes"
     return f"{what} must be {expected}, got {got}", hint

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import islice
 
 from guardsteer.errors import Problem
 
-__all__ = ["MAX_PROBLEMS", "Report", "closest", "index_within", "listed", "shown"]
+__all__ = ["MAX_PROBLEMS", "Report", "clipped", "closest", "index_within", "listed", "shown"]
 
 MAX_PROBLEMS = 200
 _LONGEST_SOURCE_LINE = 200
 _LONGEST_SHOWN = 40
+_MOST_COMPARED = 300
 _ESCAPE_LENGTHS = {"x": 2, "u": 4, "U": 8}
 _BLANK_ESCAPES = frozenset("ntrvf _NLP\t")
 
 
+def clipped(text: str) -> str:
+    """Return ``text`` on one line and shortened, for use in a message."""
+    short = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
+
+
 def shown(text: str) -> str:
     """Return ``text`` in quotes, on one line and shortened, for use in a message."""
-    clipped = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-    return "'" + "".join(c if c.isprintable() else repr(c)[1:-1] for c in clipped) + "'"
+    return f"'{clipped(text)}'"
 
 
 def listed(names: Sequence[str], limit: int = 12) -> str:
     """Return names as ``a, b, c``, the rest counted."""
-    text = ", ".join(names[:limit])
+    text = ", ".join(map(clipped, names[:limit]))
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
 
 
-def closest(word: str, known: Sequence[str], what: str) -> str:
+def closest(word: str, names: Iterable[str], what: str) -> str:
     """Return a hint for an unknown ``word``: the nearest known name, else what there is."""
+    known = list(islice(names, _MOST_COMPARED))
     near = get_close_matches(word[:64], known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {shown(near[0])}?"
@@ -55,6 +63,11 @@ class Report:
         line = bisect_right(self._line_starts, index)
         return line, index - self._line_starts[line - 1] + 1
 
+    @property
+    def full(self) -> bool:
+        """True once there are more problems than are listed; looking for others is of no use."""
+        return len(self._problems) > MAX_PROBLEMS
+
     def add(self, index: int, message: str, hint: str = "") -> None:
         """Note a problem at a character; the same message at the same place counts once."""
         line, column = self.place(index)
@@ -69,14 +82,12 @@ class Report:
         return bool(self._problems)
 
     def problems(self) -> list[Problem]:
-        """Return what was found in the file's order: at most ``MAX_PROBLEMS``, and a count of the rest."""
+        """Return what was found in the file's order, at most ``MAX_PROBLEMS`` and a word about the rest."""
         found = sorted(self._problems.values(), key=lambda p: (p.line, p.column))
-        if len(found) > MAX_PROBLEMS:
-            rest, last = len(found) - MAX_PROBLEMS, found[MAX_PROBLEMS - 1]
-            more = Problem(
-                self.file, last.line, last.column, f"{rest} more problems follow; mend these first"
-            )
-            found = [*found[:MAX_PROBLEMS], more]
+        if self.full:
+            last = found[MAX_PROBLEMS - 1]
+            message = f"there are more than {MAX_PROBLEMS} problems; these are some of them"
+            found = [*found[:MAX_PROBLEMS], Problem(self.file, last.line, last.column, message)]
         return found
 
 

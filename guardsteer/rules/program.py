@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from operator import ne
 from typing import Literal, NamedTuple
 
 from guardsteer.core.plan import Plan
@@ -48,15 +49,16 @@ class FixedRead(NamedTuple):
 class Stage:
     """The flags and rules that are decided together: before the pass, or within it.
 
-    ``flags`` and ``rules`` say where a flag's or rule's truth value is: (index of its signal, name) for
-    the key's first places, and (rule, index in the decided bits).
+    ``flags`` holds the signal's index and the name of each flag, in the order of the key's first places.
+    ``actions`` and ``rules`` go with the decided bits: what each sets off, and which rule it says to
+    fire or not (-1: another bit of the same rule does).
     """
 
     sense: Sense
     decide: Decide
     initial: State
     flags: tuple[tuple[int, str], ...]
-    rules: tuple[tuple[int, int], ...]
+    rules: tuple[int, ...]
     actions: tuple[Action, ...]
 
     def changes(
@@ -64,12 +66,15 @@ class Stage:
     ) -> list[Change]:
         """Return how flags (keys ``old`` and ``new``) and rules (``bits``, old and new) changed."""
         found: list[Change] = []
-        for place, (signal, name) in enumerate(self.flags):
-            if old[place] is not new[place]:
-                found.append(Change("flag", name, new[place], _score(signals[signal])))
+        for place in compress(range(len(self.flags)), map(ne, old, new)):
+            signal, name = self.flags[place]
+            found.append(Change("flag", name, new[place], _score(signals[signal])))
         before, after = bits
-        for rule, bit in self.rules:
-            if before[bit] is not after[bit]:
+        if before == after:
+            return found
+        for bit in compress(range(len(after)), map(ne, before, after)):
+            rule = self.rules[bit]
+            if rule >= 0:
                 scores = program.scores_of(rule, signals)
                 found.append(Change("rule", program.rule_ids[rule], after[bit], scores))
         return found
@@ -122,7 +127,11 @@ class Program:
 
     def scores_of(self, rule: int, signals: Sequence[float]) -> dict[str, float | None]:
         """Return the signals on which rule number ``rule`` depends, through flags too; None: missing."""
-        return {name: _score(signals[index]) for name, index in self.rule_signals[rule]}
+        return {
+            name: score if score == score else None  # NaN is missing
+            for name, index in self.rule_signals[rule]
+            for score in (signals[index],)
+        }
 
     def interned(self, plan: Plan, current: Plan | None) -> Plan:
         """Return one and the same object for equal plans, ``current`` if it is equal."""

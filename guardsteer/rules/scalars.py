@@ -10,6 +10,8 @@ import math
 import re
 from typing import NamedTuple, TypeAlias
 
+from guardsteer.rules.places import shown
+
 __all__ = ["Resolved", "Value", "resolve"]
 
 Value: TypeAlias = str | int | float | bool | None
@@ -68,11 +70,11 @@ def _number(text: str) -> Resolved:
             return Resolved(text, "the number is too large", "quote it if it is text")
         return Resolved(value)
     if _ENDLESS.fullmatch(text):
-        return Resolved(text, f"'{text}' is not a number that a policy can use", "write a finite number")
+        return Resolved(text, f"{shown(text)} is not a number that a policy can use", "write a finite number")
     if _NUMBER_LIKE.fullmatch(text):
         return Resolved(
             text,
-            f"'{text}' is one number to some readers of YAML, another or text to others",
+            f"{shown(text)} is one number to some readers of YAML, another or text to others",
             "write a plain decimal number, or put it in quotes if it is text",
         )
     return Resolved(text)
