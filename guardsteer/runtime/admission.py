@@ -37,9 +37,7 @@ class Admission:
 
     def begin(self, kit: Kit, auditor: Auditor, *, beams: bool, settings: Any) -> Generation:
         """Record the requests and return the generation that runs them."""
-        audited = {
-            name: getattr(settings, name, None) for name in (*_AUDITED_SETTINGS, *_AUDITED_SAMPLING)
-        }
+        audited = {name: getattr(settings, name, None) for name in (*_AUDITED_SETTINGS, *_AUDITED_SAMPLING)}
         ledgers: list[Ledger] = []
         if auditor.on:
             for group, request in enumerate(self.requests):

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from guardsteer.core.plan import Plan
@@ -32,9 +31,11 @@ class Blackout(Protocol):
     """Whether steering must stop because the audit cannot follow, and whether rows end then too."""
 
     @property
-    def halts(self) -> bool: ...
+    def halts(self) -> bool:
+        """True where rows end with the fallback too."""
 
-    def active(self) -> bool: ...
+    def active(self) -> bool:
+        """Tell whether steering must stop now."""
 
 
 class Generation:
@@ -80,7 +81,9 @@ class Generation:
         ``input_ids: [row, column]``. Raises ``UnsupportedError`` where rows or columns cannot be told.
         """
         if input_ids is None:
-            raise UnsupportedError("a forward pass without input_ids: its text cannot be read; pass input_ids")
+            raise UnsupportedError(
+                "a forward pass without input_ids: its text cannot be read; pass input_ids"
+            )
         count, columns = input_ids.shape
         past = 0 if cache is None else int(cache.get_seq_length())
         end = past + columns
@@ -124,13 +127,14 @@ class Generation:
             self._version += 1
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
-        """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states on the way."""
+        """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
         start = max(past, self.width)
         if not cached:
             start = end - 1
             self._match([ids[self.width :] for ids in tokens])
         index = start - self.width
-        drafting = end - start > 1
+        # All tokens behind the first of a pass are drafts, and so is the first where the prompt leads.
+        drafting = cached and (end - start > 1 or past < self.width)
         for row, ids in zip(self.rows, tokens, strict=True):
             if row.step.index != index and not row.rewind(index):
                 raise UnsupportedError(

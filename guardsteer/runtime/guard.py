@@ -15,7 +15,7 @@ from guardsteer.core.policy import Policy
 from guardsteer.errors import RequestError, UnsupportedError
 from guardsteer.host import check_generation, hidden_of, refuse_packed, render_chat, with_hidden
 from guardsteer.host.hooks import HookSet, HookSpec, attach
-from guardsteer.runtime.admission import Admission, admit
+from guardsteer.runtime.admission import admit
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.halting import Fallback, FallbackSaid
@@ -107,7 +107,9 @@ class Guard:
         admission.end(generation, self._auditor, _sequences(output), settings.eos, settings.pad)
         return output
 
-    def chat(self, messages: Sequence[Any], *, add_generation_prompt: bool = True, **template: Any) -> dict[str, Any]:
+    def chat(
+        self, messages: Sequence[Any], *, add_generation_prompt: bool = True, **template: Any
+    ) -> dict[str, Any]:
         """Return the inputs of ``generate`` for one chat or a list of chats, with their turns.
 
         ``messages`` is a list of ``{"role", "content"}``, or a list of such lists. The result holds
@@ -230,7 +232,10 @@ class Guard:
             return
         tokens = self._kit.fallback
         end = min(settings.eos) if settings.eos else None
-        kwargs["logits_processor"] = [*(kwargs.get("logits_processor") or ()), Fallback(generation, tokens, end)]
+        kwargs["logits_processor"] = [
+            *(kwargs.get("logits_processor") or ()),
+            Fallback(generation, tokens, end),
+        ]
         if end is None:
             kwargs["stopping_criteria"] = [
                 *(kwargs.get("stopping_criteria") or ()),

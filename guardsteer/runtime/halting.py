@@ -17,7 +17,7 @@ from guardsteer.runtime.generation import Generation
 __all__ = ["Fallback", "FallbackSaid"]
 
 
-class Fallback(LogitsProcessor):  # type: ignore[misc]  # transformers ships no types for it
+class Fallback(LogitsProcessor):
     """Leaves a halted row one choice: the next token of the fallback, then ``end``."""
 
     def __init__(self, generation: Generation, tokens: Sequence[int], end: int | None) -> None:
@@ -45,14 +45,14 @@ class Fallback(LogitsProcessor):  # type: ignore[misc]  # transformers ships no 
         return scores if decided is None else decided
 
 
-class FallbackSaid(StoppingCriteria):  # type: ignore[misc]  # transformers ships no types for it
+class FallbackSaid(StoppingCriteria):
     """Ends a halted row after its fallback, for models that have no token for the end of a text."""
 
     def __init__(self, generation: Generation, tokens: Sequence[int]) -> None:
         self._generation = generation
         self._tokens = tuple(tokens)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
+    def __call__(self, input_ids: Tensor, *_: object, **__: object) -> Tensor:
         """Return which rows are done, ``[row]``."""
         generation = self._generation
         written = input_ids.shape[1] - generation.width

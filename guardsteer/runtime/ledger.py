@@ -127,7 +127,11 @@ class Ledger:
         note = step.note
         if note is None:
             return
-        common = {"time_ns": time.time_ns(), "request": self._request, "sequence": self._sequence}
+        common: dict[str, Any] = {
+            "time_ns": time.time_ns(),
+            "request": self._request,
+            "sequence": self._sequence,
+        }
         for name, error in note.failures:
             self._kit.append(ClassifierFailed(**common, step=step.index, classifier=name, error=error))
         for change in note.changes:
@@ -148,9 +152,7 @@ class Ledger:
         else:
             self._apply(step, self._prompt - 1 + step.index, GENERATED, note.signals)
 
-    def _apply(
-        self, step: Step, position: int, kinds: frozenset[Position], signals: Sequence[float]
-    ) -> None:
+    def _apply(self, step: Step, position: int, kinds: frozenset[Position], signals: Sequence[float]) -> None:
         composer = self._kit.composer
         applied = composer.masked(step.plan.strengths, kinds)
         for slot, strength in enumerate(applied):
@@ -163,9 +165,7 @@ class Ledger:
             if strength:
                 self._begin(slot, step.plan.rules[slot], position, strength, signals)
 
-    def _begin(
-        self, index: int, rule: int, position: int, strength: float, signals: Sequence[float]
-    ) -> None:
+    def _begin(self, index: int, rule: int, position: int, strength: float, signals: Sequence[float]) -> None:
         slot: Slot = self._kit.composer.slots[index]
         self._open[index] = _Open(self._rule(rule), position, strength)
         self._kit.append(

@@ -9,16 +9,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Probe", "ProbeBank", "PlacedProbe"]
+__all__ = ["PlacedProbe", "Probe", "ProbeBank"]
 
 
 class Probe(Protocol):
     """A probability for each output from a block's hidden state."""
 
     @property
-    def block(self) -> int: ...
+    def block(self) -> int:
+        """The block whose output it reads."""
 
-    def score(self, hidden: Tensor) -> Tensor: ...
+    def score(self, hidden: Tensor) -> Tensor:
+        """Return ``[..., output]`` from ``hidden: [..., width]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,7 @@ class ProbeBank:
 
     def read(self, block: int, hidden: Tensor) -> None:
         """Score ``hidden: [row, column, width]`` with every probe of ``block``."""
-        self._read.extend(
-            entry.probe.score(hidden) for entry in self._placed if entry.probe.block == block
-        )
+        self._read.extend(entry.probe.score(hidden) for entry in self._placed if entry.probe.block == block)
 
     def take(self) -> list[list[list[float]]]:
         """Return all scores of the pass, ``[row][column][slot]``, and forget them."""

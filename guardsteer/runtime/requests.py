@@ -16,7 +16,12 @@ from guardsteer.errors import RequestError
 __all__ = ["Request", "attention_mask_of", "read_requests"]
 
 KNOWN_CONTEXT = ("tenant", "route", "role", "locale")
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,10 @@ class Request:
         return [(first, end) for who, first, end in self.turns or () if who == role]
 
 
-def attention_mask_of(input_ids: Tensor, given: Tensor | None, pad: int | None, eos: frozenset[int]) -> Tensor:
-    """Return the mask that ``generate`` works with: the one given, or padding told by the pad token.
+def attention_mask_of(
+    input_ids: Tensor, given: Tensor | None, pad: int | None, eos: frozenset[int]
+) -> Tensor:
+    """Return the mask that ``generate`` works with: the one given, or what the pad token tells.
 
     ``input_ids: [row, column]``, result of the same shape. Raises ``RequestError`` for another shape,
     for padding on the right or inside, and for a row that is all padding.
@@ -47,8 +54,8 @@ def attention_mask_of(input_ids: Tensor, given: Tensor | None, pad: int | None, 
     if given is not None:
         if given.shape != input_ids.shape:
             raise RequestError(
-                f"attention_mask: got shape {tuple(given.shape)}, expected {tuple(input_ids.shape)} as input_ids; "
-                "with a cache of earlier turns pass the whole sequence, not its new part alone"
+                f"attention_mask: got shape {tuple(given.shape)}, expected {tuple(input_ids.shape)} "
+                "as input_ids; pass the whole sequence, not its new part alone"
             )
         mask = given != 0
     elif pad is not None and pad not in eos and bool((input_ids == pad).any()):
@@ -108,7 +115,9 @@ def _entries(guard: Any, rows: int) -> list[Mapping[str, Any]]:
     entries = [{} if entry is None else entry for entry in guard]
     for row, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            raise RequestError(f"guard[{row}]: got {type(entry).__name__}, expected a mapping such as {{'tenant': 'acme'}}")
+            raise RequestError(
+                f"guard[{row}]: got {type(entry).__name__}, expected a mapping such as {{'tenant': 'acme'}}"
+            )
     return entries
 
 
@@ -117,7 +126,9 @@ def _context_problems(row: int, values: Mapping[str, Any], types: Mapping[str, s
     for key, value in values.items():
         if key not in types:
             known = ", ".join(["request", "turns", *types])
-            problems.append(f"guard[{row}][{key!r}]: unknown key; declare it under the policy's context, or use {known}")
+            problems.append(
+                f"guard[{row}][{key!r}]: unknown key; declare it under the policy's context, or use {known}"
+            )
         elif not isinstance(value, _TYPES[types[key]]) or (isinstance(value, bool) and types[key] != "bool"):
             problems.append(f"guard[{row}][{key!r}]: got {value!r}, expected a value of type {types[key]}")
     return problems
@@ -144,7 +155,9 @@ def _as_turns(turns: Any) -> tuple[tuple[str, int, int], ...]:
 def _missing_turns(requests: Sequence[Request], policy: Policy) -> list[str]:
     """Name what the policy needs turns for; without them it would silently read or steer nothing."""
     needs = [f"classifier {c.name!r} reads the last user turn" for c in policy.classifiers if c.on == "user"]
-    needs += [f"vector {v.name!r} acts on assistant turns" for v in policy.vectors if "assistant" in v.positions]
+    needs += [
+        f"vector {v.name!r} acts on assistant turns" for v in policy.vectors if "assistant" in v.positions
+    ]
     if not needs:
         return []
     reads_user = any(c.on == "user" for c in policy.classifiers)

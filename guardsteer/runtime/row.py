@@ -78,10 +78,10 @@ class Row:
     __slots__ = (
         "_active",
         "_ends",
-        "_pad",
         "_engine",
         "_failures",
         "_kit",
+        "_pad",
         "_reader",
         "_saved",
         "_signals",
@@ -202,7 +202,7 @@ class Row:
             self.news = True
 
     def silence(self, first: int, *, halt: bool) -> None:
-        """Undo what steps from ``first`` on decided, since nothing may be steered now; end the row with ``halt``."""
+        """Undo what steps from ``first`` on decided: nothing may be steered now. ``halt`` ends the row."""
         step: Step | None = self.step
         while step is not None and step.index >= first:
             if step.plan is not self._kit.idle:

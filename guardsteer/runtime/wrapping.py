@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,11 @@ from guardsteer.classify import Probe, load_classifier, outputs_of
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ClassifierSpec, Policy, VectorSpec
 from guardsteer.core.signals import TextClassifier
-from guardsteer.errors import BindingError, PolicyError, Problem, VectorError
+from guardsteer.errors import BindingError, VectorError
 from guardsteer.host import Fingerprint, Layout, check_model, check_steering, find_layout, fingerprint
-from guardsteer.rules import Program, compile_policy, load_policy
+from guardsteer.rules import load_policy
+from guardsteer.rules.compiling import compile_policy
+from guardsteer.rules.program import Program
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.guard import Guard
 from guardsteer.runtime.kit import Kit
@@ -40,14 +41,15 @@ def wrap(
     blocks: str | None = None,
     assets: Sequence[Path | str] = (),
     vectors: Mapping[str, Vector] | None = None,
+    classifiers: Mapping[str, TextClassifier | Probe] | None = None,
 ) -> Guard:
     """Put ``model`` under ``policy`` and return the guard; the weights are never touched.
 
     ``policy`` is a YAML file, a folder that holds ``policy.yaml``, or a loaded policy. ``audit`` is the
     folder of the log, or an open journal to share; None keeps no log. ``blocks`` names the list of decoder
     blocks (``"model.layers"``) where it is not found by itself. ``assets`` are folders to look for
-    classifiers and vectors in before those that ship. ``vectors`` gives vectors of the policy by name
-    instead of loading them.
+    classifiers and vectors in before those that ship. ``vectors`` and ``classifiers`` give
+    some of what the policy names as objects, instead of loading it.
 
     Raises ``PolicyError``, ``AssetError``, ``BindingError`` (a vector of another model), ``LayoutError``,
     ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is then as it was.
@@ -56,24 +58,33 @@ def wrap(
     layout = find_layout(model, blocks=blocks)
     identity = fingerprint(model, tokenizer)
     catalog = Catalog([Path(root) for root in assets])
-    loaded = policy if isinstance(policy, Policy) else _load(Path(policy), catalog)
+    own = classifiers or {}
+    loaded = policy if isinstance(policy, Policy) else _load(Path(policy), catalog, own)
     base = Path(loaded.source).parent
-    classifiers = {spec.name: _classifier(spec, base, catalog, identity) for spec in loaded.classifiers}
+    readers: dict[str, TextClassifier | Probe] = {
+        spec.name: own.get(spec.name) or _classifier(spec, base, catalog, identity)
+        for spec in loaded.classifiers
+    }
     given = vectors or {}
     slots = [
-        _slot(spec, given.get(spec.name) or _load_vector(spec, base, catalog, identity), layout, identity)
+        _slot(spec, given.get(spec.name) or _load_vector(spec, base, catalog, identity), layout)
         for spec in loaded.vectors
     ]
-    kit = _kit(loaded, tokenizer, layout, identity, classifiers, slots)
+    kit = _kit(loaded, tokenizer, layout, identity, readers, slots)
     check_steering(model, layout, kit.composer.blocks)
     journal = audit if isinstance(audit, Journal) or audit is None else open_journal(Path(audit))
     auditor = Auditor(journal, kit, owned=journal is not audit, library=__version__)
     return Guard(model, tokenizer, kit, auditor)
 
 
-def _load(path: Path, catalog: Catalog) -> Policy:
+def _load(path: Path, catalog: Catalog, own: Mapping[str, TextClassifier | Probe]) -> Policy:
     base = path if path.is_dir() else path.parent
-    return load_policy(path, outputs=lambda spec: outputs_of(spec, base, catalog))
+
+    def outputs(spec: ClassifierSpec) -> tuple[str, ...]:
+        given = own.get(spec.name)
+        return given.outputs if given is not None else outputs_of(spec, base, catalog)
+
+    return load_policy(path, outputs=outputs)
 
 
 def _classifier(
@@ -90,7 +101,7 @@ def _load_vector(spec: VectorSpec, base: Path, catalog: Catalog, identity: Finge
     return load_vector(find_artifact(path, identity) if path.is_dir() else path, fingerprint=identity)
 
 
-def _slot(spec: VectorSpec, vector: Vector, layout: Layout, identity: Fingerprint) -> Slot:
+def _slot(spec: VectorSpec, vector: Vector, layout: Layout) -> Slot:
     recommended = vector.card.recommended
     chosen = spec.blocks if spec.blocks is not None else recommended.blocks if recommended else None
     if chosen is None:
@@ -100,15 +111,16 @@ def _slot(spec: VectorSpec, vector: Vector, layout: Layout, identity: Fingerprin
         )
     if vector.directions.shape[1] != layout.width or max(chosen) >= layout.n_blocks:
         raise BindingError(
-            f"vector {spec.name!r}: width {vector.directions.shape[1]} on blocks {list(chosen)} does not fit a "
-            f"model of width {layout.width} with {layout.n_blocks} blocks"
+            f"vector {spec.name!r}: width {vector.directions.shape[1]}, blocks {list(chosen)}, but the "
+            f"model has width {layout.width} and {layout.n_blocks} blocks"
         )
     norms = {block: vector.residual_norm(block) for block in chosen}
     return Slot(
         name=spec.name,
         digest=vector.digest,
         pushes={
-            block: torch.tensor(vector.direction(block), dtype=torch.float32) * norms[block] for block in chosen
+            block: torch.tensor(vector.direction(block), dtype=torch.float32) * norms[block]
+            for block in chosen
         },
         norms=norms,
         positions=frozenset(spec.positions),
@@ -145,8 +157,12 @@ def _kit(
         layout=layout,
         fingerprint=identity,
         composer=Composer(slots),
-        probes=tuple(PlacedProbe(probe, _signals(name, probe.outputs, program)) for name, probe in probes.items()),
-        fallback=tuple(tokenizer(policy.fallback, add_special_tokens=False)["input_ids"]) if policy.fallback else (),
+        probes=tuple(
+            PlacedProbe(probe, _signals(name, probe.outputs, program)) for name, probe in probes.items()
+        ),
+        fallback=tuple(tokenizer(policy.fallback, add_special_tokens=False)["input_ids"])
+        if policy.fallback
+        else (),
         classifier_digests={name: found.digest for name, found in classifiers.items()},
         requested=_requested(policy, scale),
     )
@@ -174,6 +190,8 @@ def _requested(policy: Policy, scale: Mapping[str, float]) -> dict[tuple[int, in
     requested: dict[tuple[int, int], float] = {}
     for index, rule in enumerate(policy.rules):
         for steer in rule.steer:
-            strength = steer.strength if steer.strength is not None else (steer.alpha or 0.0) * scale[steer.vector]
+            strength = (
+                steer.strength if steer.strength is not None else (steer.alpha or 0.0) * scale[steer.vector]
+            )
             requested[index, places[steer.vector]] = strength if steer.operator == "add" else -strength
     return requested

@@ -76,7 +76,7 @@ class Composer:
         return found
 
     def delta(self, strengths: tuple[float, ...], block: int, like: Tensor) -> Tensor | None:
-        """Return what to add at ``block`` (``[width]``, dtype and device of ``like``), or None for nothing."""
+        """Return what to add at ``block``, ``[width]`` in the dtype of ``like``, or None for nothing."""
         key = (strengths, block, like.dtype, like.device)
         if key in self._deltas:
             return self._deltas[key]
