@@ -86,8 +86,12 @@ class Journal:
 
     @property
     def failed(self) -> bool:
-        """True from the moment that an event could not be recorded until all is recorded again."""
-        return self._health.failed
+        """True from the moment that an event could not be recorded until all is recorded again.
+
+        A write that takes longer than five seconds counts as one that could not be recorded.
+        """
+        worker = self._worker
+        return self._health.failed or (worker is not None and worker.stuck())
 
     @property
     def failure(self) -> str:

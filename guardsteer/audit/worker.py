@@ -17,6 +17,7 @@ __all__ = ["BATCH_RECORDS", "GROUP_DELAY_S", "RETRY_DELAY_S", "Worker"]
 BATCH_RECORDS = 1_024
 GROUP_DELAY_S = 0.02
 RETRY_DELAY_S = 0.25
+STUCK_S = 5.0
 
 
 class Worker:
@@ -31,6 +32,7 @@ class Worker:
         self.asleep = False
         self.stopping = False
         self._writer = writer
+        self._committing_since_s = 0.0
         self._health = health
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -44,6 +46,14 @@ class Worker:
     def writer(self) -> StreamWriter:
         """The stream's files."""
         return self._writer
+
+    def stuck(self) -> bool:
+        """Tell whether a commit has been going on for over five seconds; that is a failure too."""
+        since_s = self._committing_since_s
+        if not since_s or time.monotonic() - since_s < STUCK_S:
+            return False
+        self._health.fail(f"a write has taken longer than {STUCK_S:g} s; is the disk stuck?")
+        return True
 
     def wake(self) -> None:
         """Tell the thread that there is something to write."""
@@ -134,6 +144,7 @@ class Worker:
                 self._health.recover()
 
     def _commit(self, bodies: tuple[bytes, ...]) -> bool:
+        self._committing_since_s = time.monotonic()
         try:
             self._writer.commit(bodies)
         except OSError as error:
@@ -141,6 +152,8 @@ class Worker:
             self._health.fail(str(error))
             self._answer(str(error))
             return False
+        finally:
+            self._committing_since_s = 0.0
         return True
 
     def _answer(self, failure: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from guardsteer.audit import RecordsDropped, open_journal, read, verify
+from guardsteer.audit import worker as worker_module
 from guardsteer.audit.journal import Journal
 from guardsteer.audit.stream import StreamWriter
 from guardsteer.core.events import ClassifierFailed, FlagChanged, RequestStarted
@@ -288,6 +289,30 @@ def test_flush_gives_up_after_its_timeout(tmp_path: Path) -> None:
             journal.flush(timeout_s=0.05)
         stuck.set()
         journal.close()
+
+
+def test_a_write_that_hangs_is_a_failure_until_it_is_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "STUCK_S", 0.05)
+    journal = open_journal(tmp_path, key=KEY)
+    hanging = threading.Event()
+    real = StreamWriter.commit
+
+    def wait(self: StreamWriter, bodies: tuple[bytes, ...]) -> None:
+        hanging.wait()
+        real(self, bodies)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StreamWriter, "commit", wait)
+        assert not journal.failed
+        journal.append(flag(0))
+        wait_until(lambda: journal.failed)
+        assert "stuck" in journal.failure
+        hanging.set()
+        wait_until(lambda: not journal.failed)
+    assert steps(tmp_path) == [0]
+    journal.close()
 
 
 def test_a_directory_that_cannot_be_written_is_refused_when_opening(tmp_path: Path) -> None:
