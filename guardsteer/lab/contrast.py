@@ -111,16 +111,17 @@ def pair_mistakes(pair: ContrastPair) -> tuple[str, ...]:
     positive, negative = pair.positive, pair.negative
     roles = [message.get("role") for message in pair.messages]
     has_cue = positive.system is not None
+    alike = (positive.reply is None) == (negative.reply is None) and has_cue == (negative.system is not None)
     mistakes = [
         (not roles or roles[-1] != "user", "messages: the last turn must be the user's"),
         ("system" in roles[1:], "messages: a system turn must come first"),
         (has_cue and "system" in roles[:1], "messages: holds a system turn, and the sides bring one as well"),
-        (positive.reply is None and not has_cue, "positive: got neither 'reply' nor 'system'"),
         (
-            (positive.reply is None) != (negative.reply is None) or has_cue != (negative.system is not None),
+            not alike,
             "positive and negative must both have a 'reply', or both a 'system' line, or both have both",
         ),
-        (positive == negative, "positive and negative are the same, so there is nothing to contrast"),
+        (positive == negative == Side(), "positive and negative: got neither 'reply' nor 'system'"),
+        (positive == negative != Side(), "positive and negative are the same: there is nothing to contrast"),
     ]
     return tuple(message for wrong, message in mistakes if wrong)
 

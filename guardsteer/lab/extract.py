@@ -18,9 +18,7 @@ from pydantic import ValidationError
 
 from guardsteer import __version__
 from guardsteer.errors import HostError, VectorError
-from guardsteer.host.blocks import find_layout
-from guardsteer.host.fingerprint import fingerprint
-from guardsteer.host.support import check_model
+from guardsteer.host import check_model, find_layout, fingerprint
 from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, pair_mistakes, pairs_digest
 from guardsteer.lab.moments import DifferenceSums, ProjectionMoments
 from guardsteer.lab.readings import Reader

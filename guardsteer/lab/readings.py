@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import TurnsError, VectorError
-from guardsteer.host.blocks import Layout
-from guardsteer.host.capture import capture
-from guardsteer.host.turns import render_chat
+from guardsteer.host import Layout, capture, render_chat
 from guardsteer.lab.contrast import ContrastPair, Side
 from guardsteer.steer.artifact import ReadPosition
 

@@ -16,14 +16,14 @@ from guardsteer.errors import AssetError, Problem
 from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, Seen, Side, Split, pair_mistakes
 from guardsteer.lab.recipe_yaml import read_recipe_yaml
 from guardsteer.steer.artifact import ReadPosition
-from guardsteer.steer.strict_json import parse_strict
+from guardsteer.steer.strict_json import NOT_BLANK, parse_strict
 
 __all__ = ["load_recipe"]
 
 _LARGEST_RECIPE_BYTES = 1 << 16
 _LARGEST_LINE_BYTES = 1 << 20
 _LARGEST_FILE_BYTES = 1 << 28
-_Line = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"\S")]
+_Line = Annotated[str, Field(min_length=1, max_length=4000, pattern=NOT_BLANK)]
 
 
 class _Closed(BaseModel):
@@ -32,12 +32,12 @@ class _Closed(BaseModel):
 
 class _MessageRow(_Closed):
     role: Literal["system", "user", "assistant"]
-    content: Annotated[str, Field(min_length=1, pattern=r"\S")]
+    content: Annotated[str, Field(min_length=1, pattern=NOT_BLANK)]
 
 
 class _SideRow(_Closed):
-    reply: Annotated[str, Field(pattern=r"\S")] | None = None
-    system: Annotated[str, Field(pattern=r"\S")] | None = None
+    reply: Annotated[str, Field(pattern=NOT_BLANK)] | None = None
+    system: Annotated[str, Field(pattern=NOT_BLANK)] | None = None
 
 
 class _PairRow(_Closed):

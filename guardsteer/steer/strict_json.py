@@ -15,9 +15,12 @@ from pydantic import BaseModel, ValidationError
 
 from guardsteer.errors import Problem
 
-__all__ = ["parse_strict", "problems_of"]
+__all__ = ["NOT_BLANK", "parse_strict", "problems_of"]
 
 M = TypeVar("M", bound=BaseModel)
+
+NOT_BLANK = r"\S"
+"""The pattern of a text field that must hold something."""
 
 NO_LINES: Mapping[str, int] = MappingProxyType({})
 _SHOWN = 60
@@ -97,8 +100,18 @@ def _told(schema: type[BaseModel], mistake: Any) -> tuple[str, str]:
         return where + mistake["msg"].removeprefix("Value error, "), ""
     got = repr(mistake.get("input"))
     got = got if len(got) <= _SHOWN else got[:_SHOWN] + "…"
-    wanted = mistake["msg"].removeprefix("Input should be ")
-    return f"{where}got {got}, expected {wanted}", ""
+    return f"{where}got {got}, expected {_wanted(mistake)}", ""
+
+
+def _wanted(mistake: Any) -> str:
+    context = mistake.get("ctx", {})
+    if mistake["type"] == "too_short":
+        return f"at least {context['min_length']}"
+    if mistake["type"] == "string_pattern_mismatch":
+        pattern = context["pattern"]
+        return "text that is not blank" if pattern == NOT_BLANK else f"text that matches {pattern}"
+    told: str = mistake["msg"].removeprefix("Input should be ")
+    return told
 
 
 def _fields_at(schema: type[BaseModel], path: Sequence[Any]) -> list[str]:

@@ -28,7 +28,7 @@ from guardsteer.steer.artifact import (
 from guardsteer.steer.strict_json import parse_strict
 
 if TYPE_CHECKING:
-    from guardsteer.host.fingerprint import Fingerprint
+    from guardsteer.host import Fingerprint
 
 __all__ = ["Vector", "find_artifact", "load_vector", "make_vector", "recommend", "save_vector"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from guardsteer.host.fingerprint import Fingerprint
+from guardsteer.host import Fingerprint
 from guardsteer.steer.artifact import ModelBinding, Recommendation, Separation, VectorCard
 from guardsteer.steer.vectors import Vector, make_vector
 

@@ -1,0 +1,182 @@
+"""``guardsteer vectors extract`` builds a vector for a model, ``vectors show`` says what is in one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardsteer.assets import Catalog
+from guardsteer.cli import frame
+
+if TYPE_CHECKING:
+    from guardsteer.steer import Vector
+
+__all__ = ["register", "run"]
+
+READS = ("assistant_mean", "last_prompt_token")
+
+
+def register(subparsers: frame.Subparsers) -> None:
+    """Add ``vectors`` and its actions."""
+    summary = "extract steering vectors and look at them"
+    parser = subparsers.add_parser("vectors", help=summary, description="Work with steering vectors.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    _add_extract(actions)
+    show = frame.add_command(
+        actions,
+        "show",
+        "print a vector's card, and for each block its norm and how well it separates",
+        "guardsteer vectors show vectors/empathy/artifacts/4f0c2a9be1d7/empathy.safetensors",
+    )
+    show.add_argument(
+        "vector",
+        metavar="PATH",
+        type=Path,
+        help="a .safetensors file, with its card beside it, or their folder",
+    )
+
+
+def _add_extract(actions: frame.Subparsers) -> None:
+    extract = frame.add_command(
+        actions,
+        "extract",
+        "read a vector from contrast pairs with a model",
+        "guardsteer vectors extract --model models/my-chat-model --recipe vectors/empathy",
+    )
+    extract.add_argument("--model", metavar="PATH", type=Path, required=True, help="folder of a chat model")
+    extract.add_argument(
+        "--recipe",
+        metavar="DIR",
+        required=True,
+        help="folder with recipe.yaml and pairs.jsonl, or a catalogue name",
+    )
+    extract.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="where to write NAME.safetensors and NAME.json (default: RECIPE/artifacts/MODEL)",
+    )
+    extract.add_argument("--read", choices=READS, help="where to read (default: as the recipe says)")
+    extract.add_argument(
+        "--blocks", metavar="N", type=int, nargs="+", help="which blocks to read (default: all of them)"
+    )
+    extract.add_argument(
+        "--batch-size", metavar="N", type=int, default=16, help="conversations at once (default: 16)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract or show; mistakes leave as ``GuardsteerError``."""
+    return _extract(args) if args.action == "extract" else _show(args)
+
+
+def _extract(args: argparse.Namespace) -> int:
+    from guardsteer.cli.models import load_model
+    from guardsteer.host import Fingerprint
+    from guardsteer.lab.extract import extract
+    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.steer import save_vector
+
+    folder = _recipe_folder(args.recipe)
+    recipe = load_recipe(folder)  # before the model, which takes longer to load than a mistake to see
+    model, tokenizer = load_model(args.model)
+    vector = extract(
+        model,
+        tokenizer,
+        recipe,
+        blocks=args.blocks,
+        batch_size=args.batch_size,
+        read=args.read,
+        progress=_bar if sys.stderr.isatty() else None,
+    )
+    built_for = Fingerprint(**vector.card.model.model_dump())
+    out = args.out or folder / "artifacts" / built_for.short
+    path = save_vector(vector, out)
+    _report(vector, path, as_json=args.json)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from guardsteer.steer import load_vector
+
+    path = _only_vector_in(args.vector) if args.vector.is_dir() else args.vector
+    _report(load_vector(path, fingerprint=None), path, as_json=args.json)
+    return 0
+
+
+def _recipe_folder(given: str) -> Path:
+    path = Path(given)
+    return Catalog().find("vectors", given) if not path.exists() and "/" not in given else path
+
+
+def _only_vector_in(folder: Path) -> Path:
+    from guardsteer.errors import VectorError
+
+    found = sorted(folder.glob("*.safetensors"))
+    if len(found) != 1:
+        deeper = sorted(str(path) for path in folder.glob("artifacts/*/*.safetensors"))
+        listed = ", ".join(deeper or map(str, found)) or "no .safetensors file"
+        raise VectorError(f"{folder}: expected one vector, found {listed}; name the file")
+    return found[0]
+
+
+def _bar(done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    print(f"\rread {done} of {total} conversations", end=end, file=sys.stderr, flush=True)
+
+
+def _report(vector: Vector, path: Path, *, as_json: bool) -> None:
+    norms = [float(norm) for norm in vector.residual_norms]
+    if as_json:
+        card: dict[str, Any] = vector.card.model_dump(mode="json")
+        frame.emit({"ok": True, "path": str(path), "residual_norms": norms, "card": card})
+        return
+    card_lines = _card_lines(vector, path)
+    width = max(len(name) for name, _ in card_lines)
+    for name, value in card_lines:
+        print(f"{name:<{width}}  {value}")
+    print()
+    print("\n".join(_table(vector, norms)))
+
+
+def _card_lines(vector: Vector, path: Path) -> list[tuple[str, str]]:
+    card, model = vector.card, vector.card.model
+    if card.recommended is None:
+        strength = "not calibrated"
+    else:
+        best = card.recommended
+        blocks = ", ".join(map(str, best.blocks))
+        positions = ", ".join(best.positions)
+        strength = f"{best.recommended:g} ({best.low:g} to {best.high:g}) on blocks {blocks} at {positions}"
+    return [
+        ("vector", f"{card.name} {card.version} ({card.licence})"),
+        ("trait", card.trait),
+        ("read", f"{card.method} of {card.pairs} pairs, {card.read}, {card.site}"),
+        ("model", f"{model.architecture}, {model.n_blocks} blocks, width {model.width}, {model.dtype}"),
+        ("weights", model.weights),
+        ("strength", strength),
+        ("data", card.data_digest),
+        ("digest", vector.digest),
+        ("file", str(path)),
+    ]
+
+
+def _table(vector: Vector, norms: list[float]) -> list[str]:
+    rows = {row.block: row for row in vector.card.separation}
+    lines = [f"{'block':>5}  {'norm':>9}  {'Cohen d':>8}  {'halves':>7}"]
+    for block, norm in zip(vector.blocks, norms, strict=True):
+        row = rows.get(block)
+        cohens_d = _number(row.cohens_d if row else None, ".2f")
+        halves = _number(row.split_half_cosine if row else None, ".3f")
+        lines.append(f"{block:>5}  {norm:>9.3f}  {cohens_d:>8}  {halves:>7}")
+    if vector.card.separation:
+        lines.append(
+            f"Cohen d on the {vector.card.separation[0].measured_on} pairs; halves: cosine of two halves"
+        )
+    return lines
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
