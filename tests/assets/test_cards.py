@@ -46,7 +46,7 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"\xff", b"{", b"[" * 100_000, b"name: !!python/object:os.x {}", b"null"],
+    [b"", b"[]", b"\xff", b"{", b"[" * 20_000, b"name: !!python/object:os.x {}", b"null"],
     ids=["empty", "list", "not UTF-8", "cut", "deep", "python object", "null"],
 )
 @pytest.mark.parametrize("kind", KINDS)
