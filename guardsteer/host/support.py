@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -102,8 +101,8 @@ def _guarded(model: nn.Module) -> str:
 
 
 def _is_ours(hook: Callable[..., Any]) -> bool:
-    while isinstance(hook, functools.partial):
-        hook = hook.func
+    while (inner := getattr(hook, "_torchdynamo_orig_callable", getattr(hook, "func", None))) is not None:
+        hook = inner
     module = getattr(hook, "__module__", None) or type(hook).__module__
     return module == "guardsteer" or module.startswith("guardsteer.")
 

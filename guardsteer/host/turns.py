@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from guardsteer.errors import TurnsError
@@ -75,12 +77,13 @@ def render_chat(
             f"the chat template cannot render these {len(messages)} messages: {error}"
         ) from error
     input_ids, offsets = _encode(tokenizer, text)
-    generated = _generated_spans(template, messages, text)
+    spans = {**_spans_at_once(template, messages, text), **_generated_spans(template, messages, text)}
+    starts, ends = [first for first, _ in offsets], [end for _, end in offsets]
     turns = []
     for index, message in enumerate(messages):
-        span = generated[index] if index in generated else _content_span(template, messages, index, text)
+        span = spans[index] if index in spans else _content_span(template, messages, index, text)
         if span is not None:
-            first, end = _token_range(offsets, span, f"message {index} ({message['role']})")
+            first, end = _token_range(starts, ends, span, f"message {index} ({message['role']})")
             turns.append(Turn(str(message["role"]), first, end))
     return RenderedChat(input_ids, text, tuple(turns))
 
@@ -95,16 +98,20 @@ def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]
     return list(encoded["input_ids"]), [(int(a), int(b)) for a, b in encoded["offset_mapping"]]
 
 
-def _token_range(offsets: Sequence[tuple[int, int]], span: tuple[int, int], what: str) -> tuple[int, int]:
-    touched = [i for i, (first, end) in enumerate(offsets) if max(first, span[0]) < min(end, span[1])]
-    if not touched:
+def _token_range(
+    starts: Sequence[int], ends: Sequence[int], span: tuple[int, int], what: str
+) -> tuple[int, int]:
+    """Return the tokens that share a character with ``span``; one may reach beyond it on either side."""
+    first, end = bisect_right(ends, span[0]), bisect_left(starts, span[1])
+    if first >= end:
         raise TurnsError(f"{what}: the tokenizer makes no token of its text. {_MEND}.")
-    return touched[0], touched[-1] + 1
+    return first, end
 
 
-def _marks(text: str) -> tuple[str, str]:
-    unused = (chr(code) for code in _PRIVATE_USE if chr(code) not in text)
-    return next(unused), next(unused)
+def _marks(text: str, count: int) -> list[str]:
+    """Return characters that ``text`` does not hold; fewer than ``count`` where there are not enough."""
+    taken = set(text)
+    return list(islice((chr(code) for code in _PRIVATE_USE if chr(code) not in taken), count))
 
 
 def _generated_spans(
@@ -121,35 +128,75 @@ def _generated_spans(
     )
     if not assistants or not _GENERATION.search(source):
         return {}
-    opening, closing = _marks(text + source)
+    opening, closing = _marks(text + source, 2)
 
     def tag(match: re.Match[str]) -> str:
         before, is_end, after = match.groups()
         # Block tags on both sides keep the white space that the environment trims around blocks.
         return f'{{%{before} if true %}}{{{{ "{closing if is_end else opening}" }}}}{{% endif {after}%}}'
 
-    marked = template.render(messages, chat_template=_GENERATION.sub(tag, source))
+    try:
+        marked = template.render(messages, chat_template=_GENERATION.sub(tag, source))
+    except Exception:  # tags in a place where no other block may stand: contents will do
+        return {}
     if marked.replace(opening, "").replace(closing, "") != text:
         return {}
-    spans = list(_marked_spans(marked, opening, closing))
+    places = _places(marked, (opening, closing))
+    spans = list(zip(places[opening], places[closing], strict=False))
     if not any(end > first for first, end in spans):
         raise TurnsError(
             f"the template has {{% generation %}}, but it encloses nothing of the {len(assistants)} "
             "assistant turns of this chat. Put the tags around what the model writes"
         )
-    return dict(zip(assistants, spans, strict=True)) if len(spans) == len(assistants) else {}
+    if not len(spans) == len(places[closing]) == len(assistants):
+        return {}
+    return {index: span for index, span in zip(assistants, spans, strict=True) if span[0] < span[1]}
 
 
-def _marked_spans(marked: str, opening: str, closing: str) -> Iterator[tuple[int, int]]:
+def _places(render: str, marks: Sequence[str]) -> dict[str, list[int]]:
+    """Return where each mark stands in ``render``, the marks themselves not counted."""
+    places: dict[str, list[int]] = {mark: [] for mark in marks}
     removed = 0
-    first = None
-    for place, character in enumerate(marked):
-        if character == opening:
-            first = place - removed
-        elif character == closing and first is not None:
-            yield first, place - removed
-            first = None
-        removed += character in (opening, closing)
+    for place, character in enumerate(render):
+        if character in places:
+            places[character].append(place - removed)
+            removed += 1
+    return places
+
+
+def _span(places: Mapping[str, Sequence[int]], opening: str, closing: str) -> tuple[int, int] | None:
+    if not len(places[opening]) == len(places[closing]) == 1:
+        return None
+    first, end = places[opening][0], places[closing][0]
+    return (first, end) if first <= end else None
+
+
+def _spans_at_once(
+    template: _Template, messages: Sequence[Mapping[str, Any]], text: str
+) -> dict[int, tuple[int, int]]:
+    """Return the spans of all contents that one render with all of them marked can locate."""
+    contents = {
+        index: content for index, message in enumerate(messages) if (content := _text_of(message)).strip()
+    }
+    marks = _marks("".join([text, *contents.values()]), 2 * len(contents))
+    if len(marks) < 2 * len(contents):
+        return {}
+    pairs = dict(zip(contents, zip(marks[::2], marks[1::2], strict=True), strict=True))
+    changed = list(messages)
+    for index, (opening, closing) in pairs.items():
+        content = contents[index]
+        first, end = next(_cores(content))
+        marked = "".join((content[:first], opening, content[first:end], closing, content[end:]))
+        changed[index] = _with_text(messages[index], marked)
+    try:
+        render = template.render(changed)
+    except Exception:  # one content at a time may do
+        return {}
+    if render.translate(dict.fromkeys(map(ord, marks))) != text:
+        return {}
+    places = _places(render, marks)
+    spans = {index: _span(places, opening, closing) for index, (opening, closing) in pairs.items()}
+    return {index: span for index, span in spans.items() if span is not None}
 
 
 def _content_span(
@@ -160,51 +207,57 @@ def _content_span(
     content = _text_of(message)
     if not content.strip():
         return None
-    opening, closing = _marks(text + content)
-    left_out = False
-    for first, end, inset in _cores(content):
-        marked_content = "".join((content[:first], opening, content[first:end], closing, content[end:]))
-        changed = [*messages[:index], _with_text(message, marked_content), *messages[index + 1 :]]
-        marked = _same_render(template, changed, opening + closing, text)
-        if marked is None:
-            continue
-        spans = list(_marked_spans(marked, opening, closing))
-        if len(spans) == 1 and marked.count(opening) == marked.count(closing) == 1:
-            return spans[0][0] - inset, spans[0][1] + inset
-        left_out = left_out or (opening not in marked and closing not in marked)
+    opening, closing = _marks(text + content, 2)
+
+    def rendered(first: int, end: int, inside: str) -> str:
+        changed = "".join((content[:first], opening, inside, closing, content[end:]))
+        try:
+            return template.render([*messages[:index], _with_text(message, changed), *messages[index + 1 :]])
+        except Exception:  # a template may refuse what it does not know; the marks did not come through
+            return ""
+
+    def marked(first: int, end: int) -> tuple[int, int] | None:
+        render = rendered(first, end, content[first:end])
+        if render.replace(opening, "").replace(closing, "") != text:
+            return None
+        return _span(_places(render, (opening, closing)), opening, closing)
+
+    for first, end in _cores(content):
+        if (span := marked(first, end)) is not None:
+            return span
+    span = _around_middle(content, text, marked)
     role = str(message.get("role"))
-    if left_out or role not in _LOCATED_ROLES:
-        return None
+    if span is not None or role not in _LOCATED_ROLES or rendered(0, len(content), "") == text:
+        return span
     raise TurnsError(
         f"message {index} ({role}): its content cannot be located, since the chat template changes, repeats "
         f"or inspects it. {_MEND}."
     )
 
 
-def _same_render(
-    template: _Template, changed: Sequence[Mapping[str, Any]], marks: str, text: str
-) -> str | None:
-    """Return the render of a chat with marks in it, None where it differs from ``text`` otherwise too."""
-    try:
-        marked = template.render(changed)
-    except Exception:  # a template may refuse what it does not know; that is one more difference
-        return None
-    return marked if marked.replace(marks[0], "").replace(marks[1], "") == text else None
-
-
-def _cores(content: str) -> Iterator[tuple[int, int, int]]:
-    """Yield where marks may go, and how far inside the content: around it, after its thoughts, inside it."""
+def _cores(content: str) -> Iterator[tuple[int, int]]:
+    """Yield what to put marks around: the content without white space, then what follows its thoughts."""
     first = len(content) - len(content.lstrip())
     end = len(content.rstrip())
-    yield first, end, 0
+    yield first, end
     if _THOUGHT_END in content[:end]:
         after = content.rindex(_THOUGHT_END) + len(_THOUGHT_END)
         after += len(content[after:]) - len(content[after:].lstrip())
         if after < end:
-            yield after, end, 0
-    if end - first > 2:
-        # For templates that look at how a content begins or ends.
-        yield first + 1, end - 1, 1
+            yield after, end
+
+
+def _around_middle(
+    content: str, text: str, marked: Callable[[int, int], tuple[int, int] | None]
+) -> tuple[int, int] | None:
+    """Locate a content by a mark in its middle, for templates that look at how it begins or ends."""
+    first, end = next(_cores(content))
+    middle = (first + end) // 2
+    if (span := marked(middle, middle)) is None:
+        return None
+    start = span[0] - (middle - first)
+    stop = start + end - first
+    return (start, stop) if text[max(start, 0) : stop] == content[first:end] else None
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
