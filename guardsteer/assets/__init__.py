@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from guardsteer.assets.catalog import KINDS, Catalog, Kind, resolve
+from guardsteer.assets.catalog import KINDS, Catalog, Kind, find_policy, resolve
 
-__all__ = ["KINDS", "Catalog", "Kind", "resolve"]
+__all__ = ["KINDS", "Catalog", "Kind", "find_policy", "resolve"]

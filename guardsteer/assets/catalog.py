@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 
 from guardsteer.errors import AssetError
 
-__all__ = ["ENVIRONMENT", "KINDS", "Catalog", "Kind", "built_in_root", "resolve"]
+__all__ = ["ENVIRONMENT", "KINDS", "Catalog", "Kind", "built_in_root", "find_policy", "resolve"]
 
 Kind: TypeAlias = Literal["classifiers", "policies", "vectors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -133,6 +133,24 @@ def resolve(kind: Kind, use: str, base: Path, catalog: Catalog) -> Path:
             f"{use!r} names no {_SINGULAR[kind]}: cannot read {path} ({reason}); "
             f"a path is taken relative to {base}; without ./ in front it would be a name in the catalogue"
         ) from error
+
+
+def find_policy(policy: str | Path, catalog: Catalog) -> Path:
+    """Return what a caller means by ``policy``: a file, a folder, or a name in the catalogue.
+
+    What exists as a path is taken as a path. Raises ``AssetError`` when there is neither.
+    """
+    path = Path(policy)
+    try:
+        if path.exists():
+            return path
+    except (OSError, ValueError):
+        pass
+    if isinstance(policy, Path) or "/" in policy:
+        raise AssetError(
+            f"{str(policy)!r}: no such file; give a YAML file or a folder that holds policy.yaml"
+        )
+    return catalog.find("policies", policy)
 
 
 def _check_kind(kind: str) -> None:

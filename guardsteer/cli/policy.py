@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
-from guardsteer.assets import Catalog
+from guardsteer.assets import Catalog, find_policy
 from guardsteer.cli import frame
 from guardsteer.core.policy import ClassifierSpec
 
@@ -34,9 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from guardsteer.rules import check
 
     catalog = Catalog()
-    path = Path(args.policy)
-    if not path.exists() and "/" not in args.policy:
-        path = catalog.find("policies", args.policy)
+    path = find_policy(args.policy, catalog)
     base = path if path.is_dir() else path.parent
 
     def outputs(spec: ClassifierSpec) -> tuple[str, ...]:

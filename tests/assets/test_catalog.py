@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardsteer.assets import KINDS, Catalog, Kind, resolve
+from guardsteer.assets import KINDS, Catalog, Kind, find_policy, resolve
 from guardsteer.assets.catalog import ENVIRONMENT, built_in_root
 from guardsteer.errors import AssetError
 
@@ -146,3 +146,24 @@ def test_without_any_root_the_error_says_that_nothing_is_installed(monkeypatch: 
     monkeypatch.setattr("guardsteer.assets.catalog.built_in_root", lambda: None)
     with pytest.raises(AssetError, match="no assets are installed"):
         Catalog().find("policies", "support")
+
+
+def test_a_policy_is_a_path_where_one_exists_and_a_name_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = put(tmp_path / "assets", "policies", "support")
+    catalog = Catalog([tmp_path / "assets"])
+    monkeypatch.chdir(tmp_path)
+    assert find_policy("support", catalog) == named
+    (tmp_path / "support").mkdir()
+    assert find_policy("support", catalog) == Path("support")
+    assert find_policy(named / "policy.yaml", catalog) == named / "policy.yaml"
+
+
+@pytest.mark.parametrize(
+    "policy", ["./support", "a/b", "/absent", Path("support"), "x" * 5000, "a\0b", "unknown"]
+)
+def test_a_policy_that_is_neither_is_an_error(tmp_path: Path, policy: str | Path) -> None:
+    put(tmp_path, "policies", "support")
+    with pytest.raises(AssetError):
+        find_policy(policy, Catalog([tmp_path]))
