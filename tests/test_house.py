@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 import guardsteer
 from guardsteer.cli.main import COMMANDS
+from guardsteer.rules import parse_policy
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = (
@@ -170,6 +171,15 @@ def test_every_link_of_a_document_leads_somewhere(document: Path) -> None:
         if not path.exists() or (anchor and path.suffix == ".md" and anchor not in anchors(path)):
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("document", documents(), ids=name)
+def test_every_policy_and_program_of_a_document_is_sound(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for policy in re.findall(r"```yaml\n(guardsteer: .*?)```", text, flags=re.DOTALL):
+        parse_policy(policy, name(document))
+    for program in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        ast.parse(program)
 
 
 def test_every_decision_is_listed() -> None:
