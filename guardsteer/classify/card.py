@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
@@ -199,8 +200,7 @@ def _place(location: tuple[int | str, ...]) -> str:
 
 
 def _got(value: Any) -> str:
-    text = repr(value)
-    return f"got {text if len(text) <= 80 else text[:77] + '...'}"
+    return f"got {reprlib.repr(value)}"
 
 
 def _refuse(path: Path, message: str, cause: Exception | None = None) -> NoReturn:

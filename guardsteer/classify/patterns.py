@@ -97,6 +97,9 @@ class PatternState:
         """Append ``text``; costs its length and the tail's."""
         if self._settled or not text:
             return
+        if not text.isascii():
+            # Half a surrogate pair cannot be encoded; it must not hide what stands around it.
+            text = text.encode("utf-8", "replace").decode()
         classifier = self._classifier
         if classifier._automaton is not None:
             keep = classifier._keep
@@ -112,9 +115,9 @@ class PatternState:
         # The window's first character, once the tail was cut, is context for \b and ^ alone: a match
         # may not begin there, or every cut would look like the beginning of the text.
         limit = self._classifier._tail_characters + 1
-        first = len(window[0].encode("utf-8", "replace")) if len(self._tail) == limit else 0
+        first = len(window[0].encode()) if len(self._tail) == limit else 0
         self._tail = window[-limit:]
-        data = window.encode("utf-8", "replace")
+        data = window.encode()
         self._leaning = search(data, first) is not None
         if self._leaning and all(search(data + next_, first, len(data)) for next_ in _CONTINUATIONS):
             self._settle()

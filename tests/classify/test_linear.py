@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +56,99 @@ def test_three_ways_agree_at_every_prefix(models: dict[str, Model], name: str, p
     expected = model.expected(texts)
     np.testing.assert_allclose(np.array(streamed), expected, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(model.loaded.predict(texts), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_the_empty_text_is_not_a_text_that_was_not_read(models: dict[str, Model], name: str) -> None:
+    loaded = models[name].loaded
+    state = loaded.start()
+    assert list(state.scores()) == [0.0] * len(loaded.outputs)
+    state.push("")
+    assert list(state.scores()) == [0.0] * len(loaded.outputs)
+    np.testing.assert_allclose(loaded.predict(["", "a"]), models[name].expected(["", "a"]), atol=TOLERANCE)
+    assert loaded.predict([]).shape == (0, len(loaded.outputs))
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_fork_goes_its_own_way(models: dict[str, Model], name: str) -> None:
+    model = models[name]
+    state = model.loaded.start()
+    state.push("ΟΔΥΣΣΕΥΣ refund the sa")
+    before = list(state.scores())
+    twin = state.fork()
+    twin.push("me Σ.")
+    assert list(state.scores()) == before
+    state.push(" kind")
+    both = np.array([state.scores(), twin.scores()])
+    expected = model.expected(["ΟΔΥΣΣΕΥΣ refund the sa kind", "ΟΔΥΣΣΕΥΣ refund the same Σ."])
+    np.testing.assert_allclose(both, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_asking_for_scores_changes_nothing(models: dict[str, Model], name: str) -> None:
+    asked, silent = models[name].loaded.start(), models[name].loaded.start()
+    for piece in ("I want", " my mon", "ey ba", "ck ΣΑΣ", "'", "s"):
+        asked.push(piece)
+        asked.scores()
+        silent.push(piece)
+    assert list(asked.scores()) == list(silent.scores())
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_many_tokens_later_the_scores_still_agree(models: dict[str, Model], name: str) -> None:
+    pieces = [f"{text[:start]} " for start in range(3, 60, 7) for text in TEXTS] * 20
+    state = models[name].loaded.start()
+    for piece in pieces:
+        state.push(piece)
+    np.testing.assert_allclose(
+        [list(state.scores())], models[name].expected(["".join(pieces)]), rtol=0, atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("name", recipes())
+@pytest.mark.parametrize("unit", ["abcde", "Σ''''", "'''''", "ᾈ\u0301\u0323ʰʰ", "1_a\u3042\u3044"])
+def test_a_word_without_end_costs_its_length_alone(models: dict[str, Model], name: str, unit: str) -> None:
+    """Ten times the length may cost ten times the time, not a hundred times (with room for noise)."""
+    loaded = models[name].loaded
+
+    def seconds(tokens: int) -> float:
+        state = loaded.start()
+        state.push("ΑΣ")
+        began = time.thread_time()
+        for _ in range(tokens):
+            state.push(unit)
+            state.scores()
+        return time.thread_time() - began
+
+    seconds(60)
+    assert min(seconds(600) for _ in range(2)) < 40 * min(seconds(60) for _ in range(3)) + 0.02
+
+
+def test_threads_that_share_a_classifier_do_not_disturb_each_other(models: dict[str, Model]) -> None:
+    model = models["wb_hash"]
+    texts = [f"{text} {index} " * 40 for index, text in enumerate(TEXTS)]
+
+    def read(text: str) -> list[float]:
+        state = model.loaded.start()
+        for start in range(0, len(text), 3):
+            state.push(text[start : start + 3])
+            state.scores()
+        return list(state.scores())
+
+    with ThreadPoolExecutor(max_workers=5) as pool:
+        found = list(pool.map(read, texts))
+    np.testing.assert_allclose(found, model.expected(texts), rtol=0, atol=TOLERANCE)
+
+
+def test_the_cache_of_words_is_bounded(models: dict[str, Model]) -> None:
+    loaded = models["word_l2"].loaded
+    state = loaded.start()
+    for number in range(40_000):
+        state.push(f"w{number} ")
+    assert len(loaded._packs) <= 2 * 8_192
+
+
+def test_unnormalised_weights_keep_their_precision(models: dict[str, Model]) -> None:
+    model = models["wb_short"]
+    text = " ".join(TEXTS) * 50
+    np.testing.assert_allclose(model.loaded.predict([text]), model.expected([text]), rtol=0, atol=TOLERANCE)
