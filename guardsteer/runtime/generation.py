@@ -38,6 +38,28 @@ class Blackout(Protocol):
         """Tell whether steering must stop now."""
 
 
+class _Shown:
+    """The plans that the buffers of some blocks hold; ``version`` counts how often they changed."""
+
+    __slots__ = ("plans", "version")
+
+    def __init__(self, rows: int) -> None:
+        self.plans: list[Plan | None] = [None] * rows
+        self.version = 0
+
+    def take(self, rows: Sequence[Row]) -> None:
+        """Take the rows' newest plans."""
+        plans = self.plans
+        changed = False
+        for place, row in enumerate(rows):
+            plan = row.step.plan
+            if plan is not plans[place]:
+                plans[place] = plan
+                changed = True
+        if changed:
+            self.version += 1
+
+
 class Generation:
     """The rows of one ``generate`` call and the pass under way."""
 
@@ -67,8 +89,8 @@ class Generation:
         self._fresh = 0
         self._plain = False
         self._visited = 0
-        self._shown: list[Plan | None] = [None] * len(rows)
-        self._version = 0
+        self._early = _Shown(len(rows))
+        self._late = _Shown(len(rows)) if probes is not None else self._early
         self._buffers: dict[int, tuple[int, Tensor | None]] = {}
         self._reordered: Any = None
         self._remember()
@@ -107,24 +129,15 @@ class Generation:
         else:
             self._tell()
         self._fresh = fresh - self.width + 1
-        self._settle()
+        self._settle(self._early)
 
-    def _settle(self) -> None:
+    def _settle(self, shown: _Shown) -> None:
         """Take in what was decided last: plans, and whether anything may be steered at all."""
         if self._blackout.active():
             for row in self.rows:
                 row.silence(self._fresh, halt=self._blackout.halts)
-        if not self._plain:
-            return
-        shown = self._shown
-        changed = False
-        for place, row in enumerate(self.rows):
-            plan = row.step.plan
-            if plan is not shown[place]:
-                shown[place] = plan
-                changed = True
-        if changed:
-            self._version += 1
+        if self._plain:
+            shown.take(self.rows)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
@@ -257,19 +270,21 @@ class Generation:
                     row.complete(row.step, probes.slots, scores[self._column(row.step) - offset])
                 if drafted:
                     row.save()
-        self._settle()
+        self._settle(self._late)
 
     def _column(self, step: Step) -> int:
         return self.width - 1 + step.index
 
     def _plain_delta(self, block: int, hidden: Tensor) -> Tensor | None:
+        probes = self._probes
+        shown = self._early if probes is None or block < probes.last else self._late
         version, buffer = self._buffers.get(block, (-1, None))
-        if version == self._version:
+        if version == shown.version:
             return buffer
         composer = self._composer
         found = [
             composer.delta(composer.masked(plan.strengths, GENERATED), block, hidden)
-            for plan in self._shown
+            for plan in shown.plans
             if plan is not None
         ]
         buffer = None
@@ -278,7 +293,7 @@ class Generation:
             for place, delta in enumerate(found):
                 if delta is not None:
                     buffer[place, 0] = delta
-        self._buffers[block] = (self._version, buffer)
+        self._buffers[block] = (shown.version, buffer)
         return buffer
 
     def _laid_out(self, block: int, hidden: Tensor) -> Tensor | None:

@@ -157,14 +157,22 @@ def _kit(
         layout=layout,
         fingerprint=identity,
         composer=Composer(slots),
-        probes=tuple(
-            PlacedProbe(probe, _signals(name, probe.outputs, program)) for name, probe in probes.items()
-        ),
+        probes=_placed(probes, program),
         fallback=tuple(tokenizer(policy.fallback, add_special_tokens=False)["input_ids"])
         if policy.fallback
         else (),
         classifier_digests={name: found.digest for name, found in classifiers.items()},
         requested=_requested(policy, scale),
+    )
+
+
+def _placed(probes: Mapping[str, Probe], program: Program) -> tuple[PlacedProbe, ...]:
+    """Return the probes that some flag or rule waits for; nothing hooks the others."""
+    deepest = program.decision_block
+    return tuple(
+        PlacedProbe(probe, _signals(name, probe.outputs, program))
+        for name, probe in probes.items()
+        if deepest is not None and probe.block <= deepest
     )
 
 

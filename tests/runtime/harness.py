@@ -1,4 +1,4 @@
-"""A tiny tokenizer, scripted classifiers and vectors, and a reference decoder that shares no code with the runtime.
+"""A tiny tokenizer, scripted classifiers and vectors, and a reference decoder of its own code.
 
 The reference keeps no cache and no state: for each token it decides every position from the text up
 to there, runs the whole sequence through hooks that add what was decided, and takes the best token.
@@ -221,7 +221,7 @@ POSITIONS = (frozenset({"last_prompt_token", "generated"}), frozenset({"generate
 def decide_scripted(prompt: str, written: list[str], _: list[list[float]]) -> list[tuple[float, ...]]:
     """Decide ``POLICY`` anew from the text alone."""
     up = False
-    steps = []
+    steps: list[tuple[float, ...]] = []
     three = 0.3 if prompt and score_of(2, prompt) >= 0.5 else 0.0
     for text in written:
         score = score_of(1, text) if text else 0.0

@@ -138,7 +138,7 @@ def test_hooks_without_effect_downstream_are_refused(made: Bench, tmp_path: Path
     ("options", "said"),
     [
         ({"guidance_scale": 1.5}, "guidance"),
-        ({"custom_generate": lambda model, **_: None}, "custom_generate"),
+        ({"custom_generate": lambda **_: None}, "custom_generate"),
         ({"cache_implementation": "paged"}, "paged"),
         ({"penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha"),
         ({"dola_layers": "low"}, "DoLa"),
@@ -211,7 +211,7 @@ def test_a_policy_with_mistakes_names_them_all(made: Bench, tmp_path: Path) -> N
     assert len(caught.value.problems) == 2
 
 
-def test_another_tokenizer_makes_another_model(made: Bench, tmp_path: Path) -> None:
+def test_another_tokenizer_makes_another_model(made: Bench) -> None:
     """The fingerprint covers the tokenizer: a vector is refused after its vocabulary changed."""
     from guardsteer.host import fingerprint
 

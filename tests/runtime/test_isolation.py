@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import guardsteer
 from guardsteer.audit import read
-from tests.runtime.harness import SPECIAL, Bench, batch, bench, policy_file
+from tests.runtime.harness import SPECIAL, batch, bench, policy_file
 
 TOKENS = 10
 ISOLATED = ("llama", "gpt2", "gemma2", "gpt_neo", "mixtral", "opt", "falcon", "qwen3", "phi3", "gpt_neox")
@@ -78,9 +78,7 @@ def events_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return told
 
 
-def generated(
-    made: Bench, guard: Any, rows: list[list[int]], contexts: list[dict[str, Any]]
-) -> tuple[Any, Any]:
+def generated(guard: Any, rows: list[list[int]], contexts: list[dict[str, Any]]) -> tuple[Any, Any]:
     inputs = batch(rows)
     output = guard.generate(
         **inputs,
@@ -118,10 +116,10 @@ def test_a_row_has_the_tokens_plan_and_audit_that_it_has_alone(
         )
         with guard:
             together, logits = generated(
-                made, guard, rows, [{"request": f"batch-{i}", "warm": w} for i, w in enumerate(warm)]
+                guard, rows, [{"request": f"batch-{i}", "warm": w} for i, w in enumerate(warm)]
             )
             alone = [
-                generated(made, guard, [row], [{"request": f"alone-{i}", "warm": warm[i]}])
+                generated(guard, [row], [{"request": f"alone-{i}", "warm": warm[i]}])
                 for i, row in enumerate(rows)
             ]
         told = events_of(folder / "audit")
@@ -146,12 +144,12 @@ def test_threads_and_models_share_nothing(tmp_path: Path) -> None:
         for made in benches
     ]
     jobs = [(g, [30 + 7 * k + j for j in range(3 + k)]) for k in range(4) for g in range(2)]
-    expected = [generated(benches[g], guards[g], [row], [{}])[0] for g, row in jobs]
+    expected = [generated(guards[g], [row], [{}])[0] for g, row in jobs]
     found: dict[int, list[Any]] = {}
 
     def work(place: int) -> None:
         g, row = jobs[place]
-        found[place] = [generated(benches[g], guards[g], [row], [{}])[0] for _ in range(3)]
+        found[place] = [generated(guards[g], [row], [{}])[0] for _ in range(3)]
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(len(jobs))]
     for thread in threads:
@@ -176,6 +174,6 @@ def test_a_second_request_starts_from_nothing(tmp_path: Path) -> None:
         classifiers=made.classifiers,
     ) as guard:
         contexts = [{"warm": False}]
-        first = generated(made, guard, [[40, 50, 60]], contexts)[0]
-        generated(made, guard, [[90, 91, 92, 93]], contexts)
-        assert generated(made, guard, [[40, 50, 60]], contexts)[0] == first
+        first = generated(guard, [[40, 50, 60]], contexts)[0]
+        generated(guard, [[90, 91, 92, 93]], contexts)
+        assert generated(guard, [[40, 50, 60]], contexts)[0] == first

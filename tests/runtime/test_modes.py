@@ -132,7 +132,8 @@ def test_expanded_rows_keep_the_identity_of_their_request(tmp_path: Path) -> Non
 def test_sampling_under_an_idle_policy_is_the_bare_models_sampling(seed: int, tmp_path: Path) -> None:
     made = bench("llama", seed)
     text = "guardsteer: 1\nname: idle\nclassifiers: {c: {literals: [zzzzzz], on: all}}\n"
-    text += "vectors: {one: {use: ./none}}\nrules: [{id: r, when: c.match > 0.5, add: {vector: one, strength: 1.0}}]\n"
+    text += "vectors: {one: {use: ./none}}\n"
+    text += "rules: [{id: r, when: c.match > 0.5, add: {vector: one, strength: 1.0}}]\n"
     torch.manual_seed(seed)
     bare = run(made.model, PROMPTS, do_sample=True)
     guard = guardsteer.wrap(
@@ -143,15 +144,16 @@ def test_sampling_under_an_idle_policy_is_the_bare_models_sampling(seed: int, tm
         assert run(guard, PROMPTS, do_sample=True) == bare
 
 
-def test_a_row_that_nothing_steers_is_bit_identical_to_the_bare_model_in_the_same_batch(
+def test_a_row_that_nothing_steers_is_bit_identical_to_the_bare_model(
     tmp_path: Path,
 ) -> None:
     made = bench("llama")
     text = (
-        "guardsteer: 1\nname: one-row\ncontext: {warm: bool}\nvectors: {one: {use: ./none, positions: [all]}}\n"
+        "guardsteer: 1\nname: one-row\ncontext: {warm: bool}\n"
+        "vectors: {one: {use: ./none, positions: [all]}}\n"
         "rules: [{id: r, when: request.warm, add: {vector: one, strength: 0.7}}]\n"
     )
-    options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    options: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
     options |= {"return_dict_in_generate": True, "output_logits": True}
     inputs = batch(PROMPTS)
     bare = made.model.generate(**inputs, **options)

@@ -1,0 +1,296 @@
+"""What a guard adds to ``generate``: against the bare model in the same run, interleaved, one thread.
+
+``python -m benchmarks.cost [--rounds 9] [--tokens 64] [--json]``. A random 15M-parameter Llama with a
+vocabulary of 32,000 words. ``full`` is a policy with 20 rules, 3 text classifiers (word and character
+n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is
+the same policy where no rule holds; ``still`` is a policy of one pattern that is never found. Times are
+CPU times of the whole process, so the audit's thread counts; each figure is a median over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+import guardsteer
+from guardsteer.classify.probe import Probe
+from guardsteer.host import fingerprint
+from guardsteer.lab.train_classifier import About, Example, Settings, train
+from guardsteer.runtime.generation import Generation
+from guardsteer.runtime.halting import Fallback
+from guardsteer.steer import Vector, VectorCard, make_vector
+from guardsteer.steer.artifact import ModelBinding
+
+WORDS = 31_740
+WIDTH = 288
+BLOCKS = {"warm": (2, 3), "sharp": (4,)}
+
+
+def tokenizer() -> Any:
+    """Return a byte-level tokenizer with one token for each of 31,740 invented words."""
+    draw = random.Random(0)
+    onsets, vowels, codas = "b c d f g h k l m n p r s t v w st tr pl".split(), "aeiou", ["", "n", "r", "s", "t"]
+    words: dict[str, None] = {}
+    while len(words) < WORDS:
+        parts = [draw.choice(onsets) + draw.choice(vowels) + draw.choice(codas) for _ in range(draw.randint(1, 3))]
+        words["\u0120" + "".join(parts)] = None
+    pieces = ["<pad>", "<bos>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *words]
+    backend = Tokenizer(models.BPE({piece: place for place, piece in enumerate(pieces)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="left"
+    )
+
+
+def model(vocabulary: int) -> Any:
+    """Return a random Llama of 15M parameters."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "llama",
+        hidden_size=WIDTH,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        vocab_size=vocabulary,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    from_config: Any = AutoModelForCausalLM.from_config
+    return from_config(config).eval()
+
+
+def classifiers(folder: Path, texts: list[str]) -> dict[str, Path]:
+    """Train three classifiers on labels that depend on a few of the words."""
+    kinds = {
+        "words": Settings(analyzer="word", ngrams=(1, 2), max_features=20_000, positive="yes"),
+        "pieces": Settings(analyzer="char_wb", ngrams=(3, 5), max_features=20_000, positive="yes"),
+        "hashed": Settings(vectorizer="hashing", analyzer="char_wb", ngrams=(3, 5), max_features=2**16, positive="yes"),
+    }
+    for place, (name, settings) in enumerate(kinds.items()):
+        examples = [Example(text, "yes" if text.count("aeiou"[place]) > len(text) / 12 else "no") for text in texts]
+        train(examples, settings, About(name, licence="Apache-2.0", sources=("invented",)), folder / name)
+    return {name: folder / name for name in kinds}
+
+
+def policy(folders: dict[str, Path], *, steers: bool) -> str:
+    """Return 20 rules over 3 classifiers and a probe; two of them steer where ``steers``."""
+    lines = ["guardsteer: 1", "name: cost", "classifiers:"]
+    lines += [f"  {name}: {{use: {folder}, on: all}}" for name, folder in folders.items()]
+    lines += ["  probe: {use: ./probe, on: all}", "flags:"]
+    outputs = [f"{name}.score" for name in folders] + ["probe.score"]
+    lines += [f"  f{i}: {{signal: {outputs[i % 4]}, enter: 0.7, exit: 0.4, after: {1 + i % 3}}}" for i in range(8)]
+    lines += ["vectors:"]
+    lines += [f"  {name}: {{use: ./none, blocks: {list(blocks)}}}" for name, blocks in BLOCKS.items()]
+    lines += ["rules:"]
+    for i, name in enumerate(BLOCKS):
+        bound = -1 if steers else 2
+        lines.append(f"  - {{id: steer{i}, when: words.score > {bound}, add: {{vector: {name}, strength: 0.2}}}}")
+    for i in range(18):
+        when = f"f{i % 8} && !f{(i + 3) % 8} && {outputs[i % 3]} > 1.5"
+        vector = list(BLOCKS)[i % 2]
+        lines.append(f"  - {{id: r{i}, when: '{when}', priority: {i}, add: {{vector: {vector}, strength: 0.1}}}}")
+    return "\n".join(lines)
+
+
+STILL = """
+guardsteer: 1
+name: still
+classifiers: {never: {literals: [qqqqqq], on: all}}
+vectors: {warm: {use: ./none, blocks: [2, 3]}, sharp: {use: ./none, blocks: [4]}}
+rules: [{id: r, when: never.match > 0.5, add: {vector: warm, strength: 0.2}}]
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that the measurements share."""
+
+    model: Any
+    tokenizer: Any
+    vectors: dict[str, Vector]
+    probe: Probe
+    folder: Path
+    policies: dict[str, Path]
+
+    def guard(self, name: str) -> Any:
+        """Wrap the model under one of the policies, with an audit on disk."""
+        given = {"probe": self.probe} if name != "still" else {}
+        return guardsteer.wrap(
+            self.model,
+            self.tokenizer,
+            policy=self.policies[name],
+            vectors=self.vectors,
+            classifiers=given,
+            audit=self.folder / "audit",
+        )
+
+
+def setting(folder: Path) -> Setting:
+    """Build model, classifiers, probe, vectors and policies."""
+    words = tokenizer()
+    network = model(len(words))
+    draw = random.Random(1)
+    texts = [words.decode([draw.randrange(259, len(words)) for _ in range(20)]) for _ in range(1500)]
+    folders = classifiers(folder, texts)
+    identity = fingerprint(network, words)
+    generator = torch.Generator().manual_seed(2)
+    vectors = {}
+    for name, blocks in BLOCKS.items():
+        directions = torch.randn(len(blocks), WIDTH, generator=generator)
+        card = VectorCard(
+            name=name,
+            version="1",
+            trait="random",
+            description="",
+            licence="Apache-2.0",
+            method="mean_difference",
+            read="assistant_mean",
+            data_digest="b3:" + "0" * 64,
+            pairs=8,
+            blocks=blocks,
+            model=ModelBinding(**{part: getattr(identity, part) for part in ModelBinding.model_fields}),
+            libraries={},
+        )
+        unit = directions / directions.norm(dim=-1, keepdim=True)
+        vectors[name] = make_vector(card, directions=unit.numpy(), residual_norms=np.ones(len(blocks), np.float32))
+    probe = Probe(
+        name="probe",
+        outputs=("score",),
+        block=1,
+        weight=torch.randn(1, WIDTH, generator=generator),
+        bias=torch.zeros(1),
+        fingerprint=identity.digest,
+        digest="b3:" + "0" * 64,
+    )
+    texts_of = {"full": policy(folders, steers=True), "idle": policy(folders, steers=False), "still": STILL}
+    policies = {}
+    for name, text in texts_of.items():
+        policies[name] = folder / f"{name}.yaml"
+        policies[name].write_text(text)
+    return Setting(network, words, vectors, probe, folder, policies)
+
+
+def prompts(made: Setting, rows: int, tokens: int, seed: int) -> dict[str, Any]:
+    """Return random words as a batch."""
+    draw = random.Random(seed)
+    ids = [[draw.randrange(259, len(made.tokenizer)) for _ in range(tokens)] for _ in range(rows)]
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(rows, tokens, dtype=torch.long)}
+
+
+def cpu_s(run: Callable[[], Any]) -> float:
+    """Return the CPU time of the whole process over one run."""
+    begun = time.process_time()
+    run()
+    return time.process_time() - begun
+
+
+def compare(made: Setting, rows: int, tokens: int, rounds: int) -> dict[str, Any]:
+    """Return overheads against the bare model, interleaved: ratio and microseconds a step and a row."""
+    options: dict[str, Any] = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
+    found: dict[str, list[float]] = {name: [] for name in ("bare", "full", "idle", "still")}
+    for turn in range(rounds + 1):
+        inputs = prompts(made, rows, 32, turn)
+        for name in found:
+            if name == "bare":
+                taken = cpu_s(lambda inputs=inputs: made.model.generate(**inputs, **options))
+            else:
+                with made.guard(name) as guard:
+                    taken = cpu_s(lambda inputs=inputs, guard=guard: guard.generate(**inputs, **options))
+            if turn:
+                found[name].append(taken)
+    bare = statistics.median(found["bare"])
+    result: dict[str, Any] = {"rows": rows, "bare_us_step": bare / tokens * 1e6}
+    for name in ("full", "idle", "still"):
+        extra = statistics.median(a - b for a, b in zip(found[name], found["bare"], strict=True))
+        ratios = [a / b for a, b in zip(found[name], found["bare"], strict=True)]
+        result[name] = {
+            "overhead_percent": 100 * (statistics.median(ratios) - 1),
+            "us_step": extra / tokens * 1e6,
+            "us_row_step": extra / tokens / rows * 1e6,
+        }
+    return result
+
+
+class Clock:
+    """Adds up the time inside the guard's own code."""
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+
+    def timed(self, function: Any) -> Any:
+        """Return ``function``, timed."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            begun = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.total_s += time.perf_counter() - begun
+
+        return run
+
+
+def inside(made: Setting, rows: int, prompt_tokens: int, tokens: int) -> float:
+    """Return microseconds a step inside the guard's own code, decoding behind a prompt."""
+    clock = Clock()
+    kept = {(cls, name): getattr(cls, name) for cls, name in (
+        (Generation, "begin_pass"), (Generation, "at_block"), (Generation, "end_pass"), (Fallback, "__call__"))}
+    with made.guard("full") as guard:
+        inputs = prompts(made, rows, prompt_tokens, 5)
+        for (cls, name), function in kept.items():
+            setattr(cls, name, clock.timed(function))
+        try:
+            options: dict[str, Any] = {"do_sample": False}
+            guard.generate(**inputs, max_new_tokens=1, min_new_tokens=1, **options)
+            prefill_s, clock.total_s = clock.total_s, 0.0
+            guard.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, **options)
+        finally:
+            for (cls, name), function in kept.items():
+                setattr(cls, name, function)
+    return (clock.total_s - prefill_s) / (tokens - 1) * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        made = setting(Path(name))
+        results: dict[str, Any] = {
+            "batch_1": compare(made, 1, given.tokens, given.rounds),
+            "batch_32": compare(made, 32, given.tokens // 2, given.rounds),
+        }
+        short, long = 30, 1270
+        spans = [(inside(made, 1, short, given.tokens), inside(made, 1, long, given.tokens)) for _ in range(given.rounds)]
+        results["text_length"] = {
+            "characters": [len(made.tokenizer.decode(prompts(made, 1, n, 5)["input_ids"][0])) for n in (short, long)],
+            "us_step": [statistics.median(pair[i] for pair in spans) for i in (0, 1)],
+            "ratio": statistics.median(b / a for a, b in spans),
+        }
+    print(json.dumps(results, indent=None if given.json else 2))
+
+
+if __name__ == "__main__":
+    main()
