@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._mutations import changed_tree, mutated
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import AssetError, BindingError, VectorError
 from guardsteer.host import Fingerprint
@@ -37,16 +38,6 @@ __all__ = ["Outcome", "fuzz", "main"]
 LONGEST_SECONDS = 1.0
 WIDTH = 8
 BLOCKS = (1, 3)
-HOSTILE: tuple[Any, ...] = (
-    None, True, -1, 0, 1, 2**63, 10**400, 1e308, -0.0, 5e-324, "", " ", "\x00", "\ud800", "../../etc/passwd",
-    "NaN", "b3:" + "0" * 64, [], {}, [[]], [1, 3], ["generated"], {"a": {}}, "x" * 5000, [0] * 300,
-    "!!python/object:os.system",
-)  # fmt: skip
-SNIPPETS = (
-    b"NaN", b"Infinity", b"1e999", b"{", b"}", b"[" * 3000, b'"', b"\\", b"\xff", b"\x00", b"\xef\xbb\xbf",
-    b"\n", b"&a ", b"*a", b"!!python/object/apply:os.system ", b"---\n", b"? ", b"\t", b"\xed\xa0\x80",
-    b"9" * 5000, b"null", b": ",
-)  # fmt: skip
 RECIPE = b"""\
 format: guardsteer.recipe/1
 name: warmth
@@ -142,7 +133,7 @@ def _fresh(folder: Path) -> tuple[Vector, Path]:
 
 def _tensors_bytes(rng: random.Random, folder: Path) -> str:
     vector, path = _fresh(folder)
-    path.write_bytes(_mutated(rng, path.read_bytes()))
+    path.write_bytes(mutated(rng, path.read_bytes()))
     return _load(vector, path, sealed=_maybe_seal(rng, path))
 
 
@@ -162,7 +153,7 @@ def _tensors_header(rng: random.Random, folder: Path) -> str:
     elif what == "name":
         header[rng.choice(["blocks", "other", ""])] = header.pop(rng.choice(sorted(header)))
     else:
-        header = _changed_tree(rng, header)
+        header = changed_tree(rng, header)
     text = json.dumps(header).encode()
     size = struct.pack("<Q", rng.choice([len(text), len(text), len(text), 0, len(text) + 1, 2**63]))
     path.write_bytes(size + text + data[8 + length :])
@@ -186,7 +177,7 @@ def _tensors_numbers(rng: random.Random, folder: Path) -> str:
 def _card_bytes(rng: random.Random, folder: Path) -> str:
     vector, path = _fresh(folder)
     card = path.with_suffix(".json")
-    card.write_bytes(_mutated(rng, card.read_bytes()))
+    card.write_bytes(mutated(rng, card.read_bytes()))
     return _load(vector, path, sealed=_maybe_seal(rng, path))
 
 
@@ -197,7 +188,7 @@ def _card_tree(rng: random.Random, folder: Path) -> str:
     if rng.random() < 0.25:  # a sound card of another model
         fields["model"][rng.choice(["architecture", "config", "weights", "tokenizer", "dtype"])] = "other"
     else:
-        fields = _changed_tree(rng, fields)
+        fields = changed_tree(rng, fields)
     text = json.dumps(fields)
     card.write_bytes(text.encode("utf-8", "surrogatepass"))
     return _load(vector, path, sealed=_maybe_seal(rng, path))
@@ -264,7 +255,7 @@ def _pair(index: int) -> dict[str, Any]:
 def _recipe_yaml(rng: random.Random, folder: Path) -> str:
     folder = _recipe_folder(folder)
     path = folder / "recipe.yaml"
-    path.write_bytes(_mutated(rng, RECIPE))
+    path.write_bytes(mutated(rng, RECIPE))
     return _load_recipe(folder)
 
 
@@ -272,11 +263,11 @@ def _pairs(rng: random.Random, folder: Path) -> str:
     folder = _recipe_folder(folder)
     path = folder / "pairs.jsonl"
     if rng.random() < 0.5:
-        path.write_bytes(_mutated(rng, path.read_bytes()))
+        path.write_bytes(mutated(rng, path.read_bytes()))
     else:
         lines = path.read_bytes().splitlines()
         place = rng.randrange(len(lines))
-        changed = json.dumps(_changed_tree(rng, json.loads(lines[place])))
+        changed = json.dumps(changed_tree(rng, json.loads(lines[place])))
         lines[place] = changed.encode("utf-8", "surrogatepass")
         path.write_bytes(b"\n".join(lines))
     return _load_recipe(folder)
@@ -293,53 +284,6 @@ def _load_recipe(folder: Path) -> str:
     _require(not any(map(pair_mistakes, recipe.pairs)), "unsound pairs")
     _require(recipe.split.extraction + recipe.split.tuning + recipe.split.test == 100, "split")
     return "loaded"
-
-
-# Mutations
-
-
-def _mutated(rng: random.Random, data: bytes) -> bytes:
-    """Return ``data`` with one to four changes: bits, cuts, insertions, moved pieces."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        place = rng.randrange(len(changed) + 1)
-        end = min(len(changed), place + rng.choice([1, 1, 2, 8, 40]))
-        what = rng.randrange(6)
-        if what == 0 and place < len(changed):
-            changed[place] ^= 1 << rng.randrange(8)
-        elif what == 1:
-            del changed[place:end]
-        elif what == 2:
-            changed[place:place] = rng.choice(SNIPPETS)
-        elif what == 3:
-            changed[place:end] = rng.randbytes(end - place)
-        elif what == 4:
-            other = rng.randrange(len(changed) + 1)
-            changed[other:other] = changed[place:end]
-        elif rng.random() < 0.2:
-            del changed[place:]
-    return bytes(changed)
-
-
-def _changed_tree(rng: random.Random, value: Any) -> Any:
-    """Return a JSON tree with one node replaced, removed, added or doubled."""
-    if isinstance(value, dict) and value and rng.random() < 0.8:
-        key = rng.choice(sorted(value))
-        what = rng.randrange(6)
-        if what == 0:
-            return {k: v for k, v in value.items() if k != key}
-        if what == 1:
-            return {**value, rng.choice(["extra", key + "s", ""]): rng.choice(HOSTILE)}
-        return {**value, key: _changed_tree(rng, value[key])}
-    if isinstance(value, list) and value and rng.random() < 0.8:
-        place = rng.randrange(len(value))
-        what = rng.randrange(4)
-        if what == 0:
-            return value[:place] + value[place + 1 :]
-        if what == 1:
-            return [*value, value[place]]
-        return [*value[:place], _changed_tree(rng, value[place]), *value[place + 1 :]]
-    return rng.choice(HOSTILE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

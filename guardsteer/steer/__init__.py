@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from guardsteer.steer.artifact import Recommendation, Separation, VectorCard
-from guardsteer.steer.vectors import Vector, find_artifact, load_vector, make_vector, recommend, save_vector
+from guardsteer.steer.vectors import (
+    Vector,
+    check_binding,
+    find_artifact,
+    load_vector,
+    make_vector,
+    recommend,
+    save_vector,
+)
 
 __all__ = [
     "Recommendation",
     "Separation",
     "Vector",
     "VectorCard",
+    "check_binding",
     "find_artifact",
     "load_vector",
     "make_vector",

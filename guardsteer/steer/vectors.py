@@ -30,7 +30,15 @@ from guardsteer.steer.strict_json import parse_strict
 if TYPE_CHECKING:
     from guardsteer.host import Fingerprint
 
-__all__ = ["Vector", "find_artifact", "load_vector", "make_vector", "recommend", "save_vector"]
+__all__ = [
+    "Vector",
+    "check_binding",
+    "find_artifact",
+    "load_vector",
+    "make_vector",
+    "recommend",
+    "save_vector",
+]
 
 _LARGEST_CARD_BYTES = 1 << 20
 _LARGEST_TENSORS_BYTES = 1 << 28
@@ -144,8 +152,16 @@ def load_vector(path: Path | str, *, fingerprint: Fingerprint | None) -> Vector:
     if isinstance(tensors, tuple):
         raise VectorError(tensors)
     if fingerprint is not None:
-        _check_binding(card, fingerprint, path)
+        _check_card(card, fingerprint, path)
     return _vector(card, tensors)
+
+
+def check_binding(vector: Vector, fingerprint: Fingerprint) -> None:
+    """Return if ``vector`` was read from the model with ``fingerprint``.
+
+    Raises ``BindingError`` that says which part differs; ``load_vector`` has done this already.
+    """
+    _check_card(vector.card, fingerprint, None)
 
 
 def find_artifact(recipe_dir: Path | str, fingerprint: Fingerprint) -> Path:
@@ -211,16 +227,18 @@ def _damage(card: VectorCard, card_now: str, tensors_now: str, path: Path) -> Se
     return problems
 
 
-def _check_binding(card: VectorCard, fingerprint: Fingerprint, path: Path) -> None:
+def _check_card(card: VectorCard, fingerprint: Fingerprint, path: Path | None) -> None:
     lines = []
     for part in ModelBinding.model_fields:
         made_for, at_hand = getattr(card.model, part), getattr(fingerprint, part)
         if made_for != at_hand:
             lines.append(f"  {part}: the vector was read from {made_for}, the model at hand has {at_hand}")
     if lines:
-        folder = path.parents[2] if len(path.parents) > 2 and path.parents[1].name == "artifacts" else None
+        in_recipe = path is not None and len(path.parents) > 2 and path.parents[1].name == "artifacts"
+        folder = path.parents[2] if path is not None and in_recipe else None
         listed = "\n".join(lines)
-        raise BindingError(f"{path}: belongs to another model.\n{listed}\n{_mend(folder)}")
+        where = path or f"vector {card.name!r}"
+        raise BindingError(f"{where}: belongs to another model.\n{listed}\n{_mend(folder)}")
 
 
 def _mend(recipe_dir: Path | None) -> str:

@@ -16,7 +16,14 @@ from safetensors.numpy import save
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import BindingError, VectorError
 from guardsteer.steer.artifact import Recommendation, Tensors, VectorCard, card_digest, pack_tensors
-from guardsteer.steer.vectors import find_artifact, load_vector, make_vector, recommend, save_vector
+from guardsteer.steer.vectors import (
+    check_binding,
+    find_artifact,
+    load_vector,
+    make_vector,
+    recommend,
+    save_vector,
+)
 from tests.steer.artifacts import WIDTH, fingerprint_of, small_card, small_vector
 
 _ROOT = Path(__file__).parents[2]
@@ -214,6 +221,12 @@ def test_a_vector_of_another_model_is_refused_and_the_part_named(
     assert str(value) in message
     assert message.count("the vector was read from") == 1
     assert "guardsteer vectors extract --model PATH --recipe DIR" in message
+
+
+def test_a_vector_in_memory_is_bound_as_one_on_disk() -> None:
+    check_binding(small_vector(), fingerprint_of())
+    with pytest.raises(BindingError, match=r"vector 'warmth': belongs to another model.\n  weights: "):
+        check_binding(small_vector(), fingerprint_of(weights="b3:" + "9" * 64))
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
