@@ -159,7 +159,9 @@ class Graph:
         tensors = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in (self._weight, self._bias)]
         try:
             options.add_external_initializers(["weight", "bias"], tensors)
-            return onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(
+                self._model, options, providers=["CPUExecutionProvider"], disable_fallback=True
+            )
         except Exception as error:
             raise self._error(f"cannot be loaded by onnxruntime: {error}") from error
 

@@ -31,12 +31,13 @@ def test_a_pattern_is_found_at_each_prefix_as_in_the_whole_text(
     pattern: str, tail_characters: int, pieces: list[str]
 ) -> None:
     state = PatternClassifier(patterns=[pattern], ignore_case=False, tail_characters=tail_characters).start()
-    for end, piece in enumerate(pieces, 1):
+    text = ""
+    for piece in pieces:
         state.push(piece)
-        found = re2.search(pattern, "".join(pieces[:end])) if piece or end > 1 else None
-        if pattern == r"\bab+\b" and tail_characters == 8 and found and found.end() - found.start() > 8:
-            return
-        assert state.scores() == (1.0 if found else 0.0,)
+        text += piece
+        if "ab" + "b" * tail_characters in text:
+            return  # a match longer than the tail, of which nothing is promised
+        assert state.scores() == (1.0 if re2.search(pattern, text) else 0.0,)
 
 
 @given(
