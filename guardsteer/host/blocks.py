@@ -14,8 +14,13 @@ from guardsteer.errors import LayoutError
 
 __all__ = ["Layout", "find_layout"]
 
-# Model types whose lists of blocks the general rule does not find: their config counts otherwise.
-_BLOCK_PATHS = MappingProxyType({"longcat_flash": "model.layers"})
+# Model types whose blocks the general rule does not find: their config counts otherwise, or get_decoder
+# gives a part beside them.
+_BLOCK_PATHS = MappingProxyType({
+    "blenderbot": "model.decoder.layers",
+    "longcat_flash": "model.layers",
+    "modernbert-decoder": "model.layers",
+})  # fmt: skip
 _MOST_CANDIDATES = 12
 
 _ATTENTION_NAMES = (
@@ -68,7 +73,7 @@ def find_layout(model: Any, *, blocks: str | None = None) -> Layout:
         found = _at_path(model, path)
     else:
         path, found = _search(model, config)
-    embedding = model.get_input_embeddings()
+    embedding = _embedding(model)
     return Layout(
         blocks=found,
         block_path=path,
@@ -143,6 +148,19 @@ def _at_path(model: nn.Module, path: str) -> tuple[nn.Module, ...]:
 def _child(block: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
     children = dict(block.named_children())
     return next((children[name] for name in names if name in children), None)
+
+
+def _embedding(model: Any) -> nn.Module:
+    try:
+        embedding = model.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        embedding = None
+    if not isinstance(embedding, nn.Module):
+        raise LayoutError(
+            f"the token embedding of {type(model).__name__} was not found: get_input_embeddings() gave "
+            f"{repr(embedding)[:80]}, expected a module. Give the model class such a method"
+        )
+    return embedding
 
 
 def _width(config: Any, embedding: Any) -> int:

@@ -70,6 +70,11 @@ def render_chat(
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     template = _Template(tokenizer, {"add_generation_prompt": add_generation_prompt, **template_kwargs})
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping) or "role" not in message:
+            raise TurnsError(
+                f"message {index}: expected a mapping with role and content, got {message!r:.80}"
+            )
     try:
         text = template.render(messages)
     except Exception as error:

@@ -139,6 +139,13 @@ def test_a_wrong_path_says_what_is_there(path: str, got: str) -> None:
     assert "model.layers: 4 of LlamaDecoderLayer" in str(caught.value)
 
 
+def test_a_model_without_an_embedding_says_so() -> None:
+    model: Any = _Odd(depth=BLOCKS)
+    model.get_input_embeddings = lambda: None
+    with pytest.raises(LayoutError, match=r"get_input_embeddings\(\) gave None"):
+        find_layout(model)
+
+
 def test_a_model_without_lists_says_so() -> None:
     with pytest.raises(LayoutError, match="no list of modules at all"):
         find_layout(_Odd(depth=1, lists=0))

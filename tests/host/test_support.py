@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
     CompileConfig,
-    ContinuousBatchingConfig,
     DynamicCache,
     GenerationConfig,
     StaticCache,
@@ -265,6 +265,9 @@ def test_packed_forwards_are_refused() -> None:
 
 def test_generate_batch_is_refused_before_its_first_token() -> None:
     """Continuous batching calls the model itself; the hook before the forward refuses it there."""
+    batching: Any = getattr(transformers, "ContinuousBatchingConfig", None)
+    if batching is None:
+        pytest.skip("this version of transformers has no ContinuousBatchingConfig to keep the cache small")
     model = tiny("llama")
     seen: list[str] = []
 
@@ -277,15 +280,13 @@ def test_generate_batch_is_refused_before_its_first_token() -> None:
 
     hooks = attach([HookSpec(model, "forward_pre", before, with_kwargs=True)])
     try:
-        model.generate_batch(
+        results = model.generate_batch(
             inputs=[[3, 4, 5], [6, 7]],
             generation_config=GenerationConfig(max_new_tokens=2, eos_token_id=-1),
-            continuous_batching_config=ContinuousBatchingConfig(num_blocks=4, max_batch_tokens=16),
+            continuous_batching_config=batching(num_blocks=4, max_batch_tokens=16),
             warmup=False,
         )
-    except Exception as error:
-        seen.append(type(error).__name__)
     finally:
         hooks.remove()
-    assert seen
     assert "cu_seq_lens_q" in seen[0]
+    assert [(result.generated_tokens, result.error) for result in results.values()] == [([], seen[0])] * 2

@@ -207,6 +207,12 @@ def test_a_template_that_refuses_a_chat_is_an_error_with_its_reason() -> None:
         render_chat(tokenizer, _CHAT)
 
 
+@pytest.mark.parametrize("message", ["Hello", {"content": "Hello"}, None])
+def test_what_is_no_message_is_an_error_with_its_place(message: Any) -> None:
+    with pytest.raises(TurnsError, match="message 1: expected a mapping with role and content"):
+        render_chat(_tokenizer(TEMPLATES["chatml"]), [{"role": "user", "content": "Hello"}, message])
+
+
 def test_a_tokenizer_without_offsets_is_refused() -> None:
     class Slow:
         is_fast = False
