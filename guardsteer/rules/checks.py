@@ -155,7 +155,7 @@ def _check_flags(report: Report, root: MappingNode, names: Names) -> None:
             _check_signal(report, signal, names.outputs)
         enter, leave = number_of(child_of(entry.node, "enter")), child_of(entry.node, "exit")
         value = number_of(leave)
-        if enter is not None and value is not None and leave is not None and value > enter:
+        if enter is not None and value is not None and leave is not None and value > enter >= 0:
             message = f"'exit' must be at most 'enter', got {value:g} > {enter:g}"
             report.add(leave.start, message, "a flag goes up at 'enter' and down below 'exit'")
 
@@ -169,8 +169,7 @@ def _check_signal(report: Report, node: ScalarNode, outputs: Mapping[str, tuple[
         return
     mistake = signal_mistake(match[1], match[2], outputs)
     if mistake is not None:
-        offset = 0 if match[1] not in outputs else match.start(2)
-        report.add(start_within(report, node, offset), *mistake)
+        report.add(start_within(report, node, 0), *mistake)
 
 
 def _check_vectors(report: Report, root: MappingNode) -> None:

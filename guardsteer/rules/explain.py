@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from guardsteer.rules.document import Node, ScalarNode, describe, find
 from guardsteer.rules.places import Report, clipped, closest, listed, shown
 from guardsteer.rules.schema import (
+    VERSION,
     AuditModel,
     ClassifierModel,
     FlagModel,
@@ -55,11 +56,11 @@ def explain_schema_errors(report: Report, root: Node, error: ValidationError) ->
             return
         loc = item["loc"]
         node, key_start, reached = find(root, loc)
-        if isinstance(node, ScalarNode) and node.bad:
-            continue
         kind = item["type"]
         if kind == "extra_forbidden":
             _unknown_field(report, loc, key_start)
+        elif isinstance(node, ScalarNode) and node.bad:
+            continue
         elif kind == "missing" and not reached:
             report.add(
                 node.start if key_start < 0 else key_start,
@@ -100,6 +101,8 @@ def _unknown_field(report: Report, loc: Sequence[int | str], key_start: int) -> 
 
 def _explain(kind: str, context: Mapping[str, Any], loc: Sequence[int | str], node: Node) -> tuple[str, str]:
     what, got = _what(loc), describe(node)
+    if loc == ("guardsteer",):
+        return f"{what} must be {VERSION}, got {got}", "it is the version of the policy language"
     if kind in _EXPECTED:
         return _wrong_type(_EXPECTED[kind], what, got, node)
     if kind == "literal_error":

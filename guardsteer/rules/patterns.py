@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import re2
 
+from guardsteer.rules.places import shown
+
 __all__ = ["MAX_PATTERN_LENGTH", "PatternMistake", "pattern_mistake"]
 
 MAX_PATTERN_LENGTH = 1000
@@ -27,23 +29,21 @@ _MESSAGES = (
     ("trailing \\", "the pattern ends with a backslash", "write \\\\ for the character itself"),
     (
         "no argument for repetition",
-        "there is nothing to repeat here",
-        "write a backslash before it for the character itself",
+        "there is nothing to repeat",
+        "write a backslash before it for the character",
     ),
     (
         "bad repetition operator",
         "possessive and doubled repetitions are not available",
-        "use one of * + ? {m,n}",
+        "use * + ? or {m,n}",
     ),
-    ("invalid repetition size", "a repetition is at most 1000 times", ""),
+    ("invalid repetition size", "repetitions multiply to more than 1000", ""),
     (
         "invalid character class range",
-        "the range in '[…]' has its ends the wrong way round or does not exist",
+        "the range in '[…]' has its ends the wrong way round",
         "",
     ),
-    ("invalid character class", "this is not a class of characters", ""),
     ("pattern too large", "the pattern is too large", "write several smaller patterns"),
-    ("invalid named capture", "the group's name is not valid", "a plain group (?:…) does"),
 )
 
 
@@ -83,11 +83,14 @@ def _explain(pattern: str, told: str) -> PatternMistake:
         if fragment[1:2].isdigit() or fragment[1:2] in ("g", "k"):
             hint = f"{_LINEAR}; write the repeated part out"
             return PatternMistake(offset, "references to groups are not available", hint)
-        return PatternMistake(offset, f"there is no escape {fragment}", "write \\\\ for a backslash")
+        return PatternMistake(offset, f"there is no escape {shown(fragment)}", "write \\\\ for a backslash")
     if reason in ("invalid perl operator", "invalid named capture group"):
         for opening, message, hint in _REASONS:
-            if pattern.startswith(opening, offset):
-                return PatternMistake(offset, message, hint)
+            if opening.startswith(fragment) and opening in pattern:
+                return PatternMistake(pattern.index(opening), message, hint)
+        return PatternMistake(offset, "groups of this kind are not available", "a plain group (?:…) does")
+    if reason == "invalid character class range" and not fragment[:1].isalnum():
+        return PatternMistake(offset, f"there is no class of characters {shown(fragment)}")
     for start, message, hint in _MESSAGES:
         if reason.startswith(start):
             return PatternMistake(offset, message, hint)

@@ -214,6 +214,11 @@ class RowRules:
         self._within_plan: Plan | None = None
         self.changes: Sequence[Change] = _NOTHING
 
+    @property
+    def program(self) -> Program:
+        """What this row runs."""
+        return self._program
+
     def before(self, signals: Sequence[float]) -> Plan:
         """Begin the next step and return what text alone decides.
 

@@ -100,7 +100,7 @@ def _check_vector(report: Report, node: ScalarNode, vectors: dict[str, Entry]) -
 
 def _check_amount(report: Report, steer: MappingNode, vector: Entry | None) -> None:
     strength, alpha = steer.entries.get("strength"), steer.entries.get("alpha")
-    if strength is None and alpha is None:
+    if set(steer.entries) == {"vector"}:
         report.add(
             steer.start, "how much is missing", "give 'strength' (in units of the block's norm) or 'alpha'"
         )
@@ -108,7 +108,7 @@ def _check_amount(report: Report, steer: MappingNode, vector: Entry | None) -> N
         report.add(alpha.start, "both 'strength' and 'alpha' are given", "keep one")
     amount = number_of(strength.node) if strength is not None else None
     most = number_of(child_of(vector.node, "max_strength")) if vector is not None else None
-    if strength is not None and amount is not None and most is not None and amount > most:
+    if strength is not None and amount is not None and most is not None and amount > most > 0:
         line = report.place(vector.start)[0] if vector is not None else 0
         message = f"'strength' is {amount:g}, more than the vector's 'max_strength' {most:g}"
         report.add(strength.node.start, message, f"the vector is on line {line}")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from guardsteer.core.policy import AuditFailure, Position, Scope
 
 __all__ = [
+    "VERSION",
     "AuditModel",
     "ClassifierModel",
     "FlagModel",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 MAX_STEPS = 1_000_000
+VERSION = 1
 
 
 class _Closed(BaseModel):
@@ -99,7 +101,7 @@ class AuditModel(_Closed):
 class PolicyModel(_Closed):
     """A whole policy file."""
 
-    guardsteer: Literal[1]
+    guardsteer: Annotated[int, Field(ge=VERSION, le=VERSION)]
     name: str
     context: dict[str, Literal["string", "int", "float", "bool"]] = {}
     classifiers: dict[str, ClassifierModel] = {}

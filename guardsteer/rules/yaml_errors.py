@@ -9,50 +9,28 @@ from guardsteer.rules.places import Report
 __all__ = ["add_syntax_error"]
 
 _QUOTE = "put the whole text in quotes"
+_INDENT = "check the indentation"
 _COMPLAINTS = (
     ("anchor", "'&' begins a YAML anchor here, and anchors are not allowed", _QUOTE),
     ("alias", "'*' begins a YAML alias here, and aliases are not allowed", _QUOTE),
-    (
-        "mapping values are not allowed",
-        "': ' cannot stand here",
-        "check the indentation, or quote text that holds ': '",
-    ),
+    ("mapping values are not allowed", "': ' cannot stand here", f"{_INDENT}, or quote text that holds ': '"),
     ("cannot start any token", "text cannot begin with this character", _QUOTE),
-    (
-        "unknown escape character",
-        "there is no such escape in double quotes",
-        "write '\\\\' for a backslash, or use single quotes",
-    ),
+    ("unknown escape character", "there is no such escape in double quotes", "write '\\\\' for a backslash"),
     ("hexdecimal number", "the escape has too few hexadecimal digits", ""),
     ("hexadecimal number", "the escape has too few hexadecimal digits", ""),
+    ("unexpected ':'", "a space is missing after ':'", f"write 'key: value', or {_QUOTE}"),
     ("unexpected end of stream", "the quoted text has no closing quote", "add the closing quote"),
     ("block scalar", "only an indentation number or '+' or '-' may follow '|' and '>'", _QUOTE),
-    (
-        "flow sequence",
-        "the list has no ',' or ']' here",
-        "close the list with ']', or quote text that holds '[', ']' or ','",
-    ),
+    ("flow sequence", "the list has no ',' or ']' here", "add it, or quote text that holds '[', ']' or ','"),
     (
         "flow mapping",
         "the mapping has no ',' or '}' here",
-        "close it with '}', or quote text that holds '{', '}' or ','",
+        "add it, or quote text that holds '{', '}' or ','",
     ),
-    (
-        "block collection",
-        "this is neither an item '- ' of the list nor the end of it",
-        "check the indentation",
-    ),
-    (
-        "block mapping",
-        "this is neither a 'key: value' of the mapping nor the end of it",
-        "check the indentation, or quote the whole text",
-    ),
+    ("block collection", "this is neither an item '- ' of the list nor its end", _INDENT),
+    ("block mapping", "this is neither a 'key: value' of the mapping nor its end", f"{_INDENT}, or {_QUOTE}"),
     ("could not find expected ':'", "a ':' is missing", "write 'key: value'"),
-    (
-        "document start",
-        "the document ends before this",
-        "check the indentation, or put the whole text in quotes",
-    ),
+    ("document start", "the document ends before this", f"{_INDENT}, or {_QUOTE}"),
 )
 
 
