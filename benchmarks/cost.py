@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,16 @@ BLOCKS = {"warm": (2, 3), "sharp": (4,)}
 def tokenizer() -> Any:
     """Return a byte-level tokenizer with one token for each of 31,740 invented words."""
     draw = random.Random(0)
-    onsets, vowels, codas = "b c d f g h k l m n p r s t v w st tr pl".split(), "aeiou", ["", "n", "r", "s", "t"]
+    onsets, vowels, codas = (
+        "b c d f g h k l m n p r s t v w st tr pl".split(),
+        "aeiou",
+        ["", "n", "r", "s", "t"],
+    )
     words: dict[str, None] = {}
     while len(words) < WORDS:
-        parts = [draw.choice(onsets) + draw.choice(vowels) + draw.choice(codas) for _ in range(draw.randint(1, 3))]
+        parts = [
+            draw.choice(onsets) + draw.choice(vowels) + draw.choice(codas) for _ in range(draw.randint(1, 3))
+        ]
         words["\u0120" + "".join(parts)] = None
     pieces = ["<pad>", "<bos>", "<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet()), *words]
     backend = Tokenizer(models.BPE({piece: place for place, piece in enumerate(pieces)}, []))
@@ -82,10 +89,14 @@ def classifiers(folder: Path, texts: list[str]) -> dict[str, Path]:
     kinds = {
         "words": Settings(analyzer="word", ngrams=(1, 2), max_features=20_000, positive="yes"),
         "pieces": Settings(analyzer="char_wb", ngrams=(3, 5), max_features=20_000, positive="yes"),
-        "hashed": Settings(vectorizer="hashing", analyzer="char_wb", ngrams=(3, 5), max_features=2**16, positive="yes"),
+        "hashed": Settings(
+            vectorizer="hashing", analyzer="char_wb", ngrams=(3, 5), max_features=2**16, positive="yes"
+        ),
     }
     for place, (name, settings) in enumerate(kinds.items()):
-        examples = [Example(text, "yes" if text.count("aeiou"[place]) > len(text) / 12 else "no") for text in texts]
+        examples = [
+            Example(text, "yes" if text.count("aeiou"[place]) > len(text) / 12 else "no") for text in texts
+        ]
         train(examples, settings, About(name, licence="Apache-2.0", sources=("invented",)), folder / name)
     return {name: folder / name for name in kinds}
 
@@ -96,17 +107,23 @@ def policy(folders: dict[str, Path], *, steers: bool) -> str:
     lines += [f"  {name}: {{use: {folder}, on: all}}" for name, folder in folders.items()]
     lines += ["  probe: {use: ./probe, on: all}", "flags:"]
     outputs = [f"{name}.score" for name in folders] + ["probe.score"]
-    lines += [f"  f{i}: {{signal: {outputs[i % 4]}, enter: 0.7, exit: 0.4, after: {1 + i % 3}}}" for i in range(8)]
+    lines += [
+        f"  f{i}: {{signal: {outputs[i % 4]}, enter: 0.7, exit: 0.4, after: {1 + i % 3}}}" for i in range(8)
+    ]
     lines += ["vectors:"]
     lines += [f"  {name}: {{use: ./none, blocks: {list(blocks)}}}" for name, blocks in BLOCKS.items()]
     lines += ["rules:"]
     for i, name in enumerate(BLOCKS):
         bound = -1 if steers else 2
-        lines.append(f"  - {{id: steer{i}, when: words.score > {bound}, add: {{vector: {name}, strength: 0.2}}}}")
+        lines.append(
+            f"  - {{id: steer{i}, when: words.score > {bound}, add: {{vector: {name}, strength: 0.2}}}}"
+        )
     for i in range(18):
         when = f"f{i % 8} && !f{(i + 3) % 8} && {outputs[i % 3]} > 1.5"
         vector = list(BLOCKS)[i % 2]
-        lines.append(f"  - {{id: r{i}, when: '{when}', priority: {i}, add: {{vector: {vector}, strength: 0.1}}}}")
+        lines.append(
+            f"  - {{id: r{i}, when: '{when}', priority: {i}, add: {{vector: {vector}, strength: 0.1}}}}"
+        )
     return "\n".join(lines)
 
 
@@ -170,7 +187,9 @@ def setting(folder: Path) -> Setting:
             libraries={},
         )
         unit = directions / directions.norm(dim=-1, keepdim=True)
-        vectors[name] = make_vector(card, directions=unit.numpy(), residual_norms=np.ones(len(blocks), np.float32))
+        vectors[name] = make_vector(
+            card, directions=unit.numpy(), residual_norms=np.ones(len(blocks), np.float32)
+        )
     probe = Probe(
         name="probe",
         outputs=("score",),
@@ -210,10 +229,10 @@ def compare(made: Setting, rows: int, tokens: int, rounds: int) -> dict[str, Any
         inputs = prompts(made, rows, 32, turn)
         for name in found:
             if name == "bare":
-                taken = cpu_s(lambda inputs=inputs: made.model.generate(**inputs, **options))
+                taken = cpu_s(partial(made.model.generate, **inputs, **options))
             else:
                 with made.guard(name) as guard:
-                    taken = cpu_s(lambda inputs=inputs, guard=guard: guard.generate(**inputs, **options))
+                    taken = cpu_s(partial(guard.generate, **inputs, **options))
             if turn:
                 found[name].append(taken)
     bare = statistics.median(found["bare"])
@@ -251,8 +270,15 @@ class Clock:
 def inside(made: Setting, rows: int, prompt_tokens: int, tokens: int) -> float:
     """Return microseconds a step inside the guard's own code, decoding behind a prompt."""
     clock = Clock()
-    kept = {(cls, name): getattr(cls, name) for cls, name in (
-        (Generation, "begin_pass"), (Generation, "at_block"), (Generation, "end_pass"), (Fallback, "__call__"))}
+    kept = {
+        (cls, name): getattr(cls, name)
+        for cls, name in (
+            (Generation, "begin_pass"),
+            (Generation, "at_block"),
+            (Generation, "end_pass"),
+            (Fallback, "__call__"),
+        )
+    }
     with made.guard("full") as guard:
         inputs = prompts(made, rows, prompt_tokens, 5)
         for (cls, name), function in kept.items():
@@ -283,9 +309,14 @@ def main() -> None:
             "batch_32": compare(made, 32, given.tokens // 2, given.rounds),
         }
         short, long = 30, 1270
-        spans = [(inside(made, 1, short, given.tokens), inside(made, 1, long, given.tokens)) for _ in range(given.rounds)]
+        spans = [
+            (inside(made, 1, short, given.tokens), inside(made, 1, long, given.tokens))
+            for _ in range(given.rounds)
+        ]
         results["text_length"] = {
-            "characters": [len(made.tokenizer.decode(prompts(made, 1, n, 5)["input_ids"][0])) for n in (short, long)],
+            "characters": [
+                len(made.tokenizer.decode(prompts(made, 1, n, 5)["input_ids"][0])) for n in (short, long)
+            ],
             "us_step": [statistics.median(pair[i] for pair in spans) for i in (0, 1)],
             "ratio": statistics.median(b / a for a, b in spans),
         }

@@ -30,7 +30,7 @@ def register(subparsers: frame.Subparsers) -> None:
     )
     parser.add_argument("--model", required=True, metavar="PATH", help="folder or hub id of a causal LM")
     parser.add_argument(
-        "--policy", required=True, type=Path, metavar="PATH", help="policy file, or folder with policy.yaml"
+        "--policy", required=True, metavar="PATH", help="policy file, folder with policy.yaml, or a name"
     )
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--prompt", metavar="TEXT", help="one prompt; without it and --prompts: a chat")

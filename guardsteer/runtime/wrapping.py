@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from guardsteer import __version__
-from guardsteer.assets import Catalog, resolve
+from guardsteer.assets import Catalog, find_policy, resolve
 from guardsteer.audit import Journal, open_journal
 from guardsteer.classify import Probe, load_classifier, outputs_of
 from guardsteer.core.plan import Plan
@@ -45,7 +45,8 @@ def wrap(
 ) -> Guard:
     """Put ``model`` under ``policy`` and return the guard; the weights are never touched.
 
-    ``policy`` is a YAML file, a folder that holds ``policy.yaml``, or a loaded policy. ``audit`` is the
+    ``policy`` is a YAML file, a folder that holds ``policy.yaml``, the name of one that ships, or a
+    loaded policy. ``audit`` is the
     folder of the log, or an open journal to share; None keeps no log. ``blocks`` names the list of decoder
     blocks (``"model.layers"``) where it is not found by itself. ``assets`` are folders to look for
     classifiers and vectors in before those that ship. ``vectors`` and ``classifiers`` give
@@ -59,7 +60,7 @@ def wrap(
     identity = fingerprint(model, tokenizer)
     catalog = Catalog([Path(root) for root in assets])
     own = classifiers or {}
-    loaded = policy if isinstance(policy, Policy) else _load(Path(policy), catalog, own)
+    loaded = policy if isinstance(policy, Policy) else _load(find_policy(policy, catalog), catalog, own)
     base = Path(loaded.source).parent
     readers: dict[str, TextClassifier | Probe] = {
         spec.name: own.get(spec.name) or _classifier(spec, base, catalog, identity)
