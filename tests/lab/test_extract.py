@@ -251,6 +251,18 @@ def test_states_and_tokens_are_dropped_as_soon_as_they_were_read() -> None:
     assert len(states) == 2 * 2 * 100
 
 
+def test_conversations_of_one_length_share_a_batch() -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    longest: list[int] = []
+
+    def on_read(_block: int, batch: Sequence[Reading], _means: Array, _norms: Array) -> None:
+        longest.append(max(len(reading.input_ids) for reading in batch))
+
+    Reader(model, tokenizer, find_layout(model), (0,), "assistant_mean", batch_size=4).run(pairs(16), on_read)
+    assert len(longest) == 8
+    assert longest == sorted(longest)
+
+
 def test_progress_counts_conversations_to_the_end() -> None:
     seen: list[tuple[int, int]] = []
     extract(
