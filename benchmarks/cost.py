@@ -44,7 +44,7 @@ def tokenizer() -> Any:
     """Return a byte-level tokenizer with one token for each of 31,740 invented words."""
     draw = random.Random(0)
     onsets, vowels, codas = (
-        "b c d f g h k l m n p r s t v w st tr pl".split(),
+        ["b", "c", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "st", "tr", "pl"],
         "aeiou",
         ["", "n", "r", "s", "t"],
     )

@@ -49,8 +49,15 @@ def register(subparsers: frame.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate for every prompt; streams to the terminal, or prints a JSON line for each."""
     requests = _requests(args)
-    model, tokenizer = load(args.model, args.threads)
     import guardsteer
+    from guardsteer.cli.models import load_model
+
+    if args.threads is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    frame.progress(f"loading {args.model}")
+    model, tokenizer = load_model(args.model)
 
     with guardsteer.wrap(model, tokenizer, policy=args.policy, audit=args.audit) as guard:
         if requests is None:
@@ -58,22 +65,6 @@ def run(args: argparse.Namespace) -> int:
         for request in requests:
             _answer(guard, tokenizer, request, args)
     return 0
-
-
-def load(path: str, threads: int | None) -> tuple[Any, Any]:
-    """Return the model and the tokenizer at ``path``; ``RequestError`` where they cannot be loaded."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    frame.progress(f"loading {path}")
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
-        model: Any = AutoModelForCausalLM.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"--model {path}: cannot be loaded as a causal LM: {error}") from error
-    return model.eval(), tokenizer
 
 
 def _requests(args: argparse.Namespace) -> list[dict[str, Any]] | None:
