@@ -142,7 +142,7 @@ def test_nothing_is_unpickled_and_nothing_written_by_a_user_is_evaluated() -> No
 
 def test_nothing_in_the_repository_speaks_of_the_machine_it_was_written_on() -> None:
     # Written in two parts, so that this file does not find itself.
-    words = ["/wor" + "k/", "/opt/" + "wheels", "TO" + "DO", "FIX" + "ME", "Not" + "ImplementedError"]
+    words = ["/wor" + "k/", "/opt/" + "wheels", "TO" + "DO", "FIX" + "ME", "raise Not" + "ImplementedError"]
     found = [
         f"{name(path)}: {word}"
         for path in files()
