@@ -160,7 +160,7 @@ class Graph:
         try:
             options.add_external_initializers(["weight", "bias"], tensors)
             return onnxruntime.InferenceSession(
-                self._model, options, providers=["CPUExecutionProvider"], disable_fallback=True
+                self._model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:
             raise self._error(f"cannot be loaded by onnxruntime: {error}") from error

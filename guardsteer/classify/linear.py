@@ -40,7 +40,6 @@ Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 _CACHED_UNITS = 8_192
 _CACHED_CHARACTERS = 32
-_FEW_OUTPUTS = 8
 
 # Below this a squared norm is what rounding left of zero: every feature present adds far more.
 _NO_NORM = 1e-12
@@ -58,12 +57,16 @@ class LinearClassifier:
 
     __slots__ = (
         "_bias",
+        "_curved",
         "_digest",
         "_flat",
         "_graph",
         "_norm",
+        "_nothing",
         "_outputs",
         "_packs",
+        "_scaled",
+        "_squares",
         "_weight",
         "activation",
         "vectorizer",
@@ -83,14 +86,22 @@ class LinearClassifier:
         self.vectorizer = vectorizer
         self.activation: Activation = activation
         self._weight = weight
-        # A memory view gives single numbers several times faster than the array, and copies nothing.
-        self._flat = np.ascontiguousarray(weight).reshape(-1).data
+        idf = vectorizer.idf
+        self._scaled = np.ascontiguousarray(weight if idf is None else weight * idf[:, None])
+        # Memory views give single numbers several times faster than arrays, and copy nothing.
+        self._flat = self._scaled.reshape(-1).data
+        self._squares = None if idf is None else (idf * idf).data
         self._bias = tuple(bias)
+        self._curved = vectorizer.settings.curved
         self._norm = vectorizer.settings.norm is not None
         self._outputs = outputs
         self._digest = digest
         self._graph = graph
         self._packs: Recent[Unit, Pack] = Recent(_CACHED_UNITS)
+        columns = ((),) * len(outputs)
+        self._nothing: Pack = (
+            ((), (), (), columns) if self._curved else ((), (), (), 0.0, (0.0,) * len(outputs))
+        )
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -168,29 +179,26 @@ class LinearClassifier:
         return self._pack_counts(added)
 
     def _pack_counts(self, counts: dict[int, int]) -> Pack:
+        if not counts:
+            return self._nothing
         indices = tuple(counts)
-        idf = self.vectorizer.idf
-        scales = (1.0,) * len(indices) if idf is None else tuple([idf[index] for index in indices])
-        squares = tuple(map(mul, scales, scales))
-        columns = self._columns(indices, scales)
-        if self.vectorizer.settings.curved:
-            return indices, tuple(counts.values()), squares, columns
-        steps = tuple(map(float, counts.values()))
-        slopes = tuple([2.0 * square * step for square, step in zip(squares, steps, strict=True)])
-        constant = 0.5 * sum(map(mul, slopes, steps))
-        return indices, steps, slopes, constant, tuple([sum(map(mul, column, steps)) for column in columns])
+        steps = tuple(counts.values())
+        squares = self._squares
+        square = (1.0,) * len(indices) if squares is None else tuple([squares[index] for index in indices])
+        columns = self._columns(indices)
+        if self._curved:
+            return indices, steps, square, columns
+        slopes = tuple([2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905
+        products = tuple([sum(map(mul, column, steps)) for column in columns])
+        return indices, steps, slopes, 0.5 * sum(map(mul, slopes, steps)), products
 
-    def _columns(self, indices: tuple[int, ...], scales: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
+    def _columns(self, indices: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
         """Return weight times idf, [output][feature], of some features."""
         outputs = len(self._outputs)
-        if outputs > _FEW_OUTPUTS:
-            rows = self._weight[list(indices)].astype(np.float64) * np.asarray(scales)[:, None]
-            return tuple(map(tuple, rows.T.tolist()))
-        flat = self._flat
-        return tuple(
-            tuple([flat[index * outputs + at] * scale for index, scale in zip(indices, scales, strict=True)])
-            for at in range(outputs)
-        )
+        if outputs == 1:
+            flat = self._flat
+            return (tuple([flat[index] for index in indices]),)
+        return tuple(map(tuple, self._scaled[list(indices)].T.tolist()))
 
 
 class LinearState:

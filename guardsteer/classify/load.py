@@ -97,9 +97,7 @@ def _load_linear(folder: Path, card: LinearCard) -> LinearClassifier:
         vocabulary = read_vocabulary(folder / VOCABULARY_FILE, data, settings.features)
     decides = {"kind", "outputs", "activation", "vectorizer", "files"}
     return LinearClassifier(
-        vectorizer=Vectorizer(
-            settings, vocabulary=vocabulary, idf=tensors["idf"].tolist() if settings.use_idf else None
-        ),
+        vectorizer=Vectorizer(settings, vocabulary=vocabulary, idf=tensors.get("idf")),
         weight=tensors["weight"],
         bias=tensors["bias"].tolist(),
         outputs=card.outputs,

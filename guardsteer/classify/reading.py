@@ -93,24 +93,28 @@ class _WordEdgeReader:
 
     def read(self, place: Place, text: str) -> tuple[Place, list[Unit]]:
         tail, window = place
-        units: list[Unit] = []
         if window is not None:
-            white = _WHITE.search(text)
-            new = text if white is None else text[: white.start()]
-            if new:
-                units.append((window, new))
-                window = _last(window + new, self._longest - 1)
-            if white is None:
-                return ("", window), units
-            units.append((window, " "))
-            text = text[white.start() :]
-        words: list[str] = (tail + text).split()
-        tail = "" if not words or text[-1].isspace() else words.pop()
-        units += words
+            return self._read_long(window, text)
+        words: list[Unit] = (tail + text).split()
+        if not words or text[-1].isspace():
+            return self.start, words
+        tail = words.pop()
         if len(tail) > self._long:
-            units.append(("", f" {tail}"))
-            return ("", _last(f" {tail}", self._longest - 1)), units
-        return (tail, None), units
+            words.append(("", f" {tail}"))
+            return ("", _last(f" {tail}", self._longest - 1)), words
+        return (tail, None), words
+
+    def _read_long(self, window: str, text: str) -> tuple[Place, list[Unit]]:
+        white = _WHITE.search(text)
+        new = text if white is None else text[: white.start()]
+        units: list[Unit] = []
+        if new:
+            units.append((window, new))
+            window = _last(window + new, self._longest - 1)
+        if white is None:
+            return ("", window), units
+        place, words = self.read(self.start, text[white.start() :])
+        return place, [*units, (window, " "), *words]
 
     def open_unit(self, place: Place) -> Unit | None:
         tail, window = place

@@ -23,8 +23,7 @@ counts so far; what is added to v.w, for each output. Curved: feature indices; c
 idf of each; weight times idf of each, for each output.
 """
 
-_NO_COUNTS = repeat(0.0)
-_NO_OCCURRENCES = repeat(0)
+_NONE = repeat(0)
 
 
 class Tally(Protocol):
@@ -73,7 +72,7 @@ class ProportionalTally:
     __slots__ = ("_counts", "products", "square")
 
     def __init__(self, outputs: int) -> None:
-        self._counts: dict[int, float] = {}
+        self._counts: dict[int, int] = {}
         self.products: Sequence[float] = [0.0] * outputs
         self.square = 0.0
 
@@ -81,7 +80,7 @@ class ProportionalTally:
         """Add a unit of text."""
         indices, steps, slopes, constant, products = pack
         counts = self._counts
-        before = list(map(counts.get, indices, _NO_COUNTS))
+        before = list(map(counts.get, indices, _NONE))
         self.square += constant + sum(map(mul, slopes, before))
         counts.update(zip(indices, map(add, before, steps)))  # noqa: B905
         self.products = _sum(self.products, products)
@@ -89,7 +88,7 @@ class ProportionalTally:
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
         """Return the sums as they would be."""
         indices, _, slopes, constant, products = pack
-        growth = constant + sum(map(mul, slopes, map(self._counts.get, indices, _NO_COUNTS)))
+        growth = constant + sum(map(mul, slopes, map(self._counts.get, indices, _NONE)))
         return _sum(self.products, products), self.square + growth
 
     def fork(self) -> ProportionalTally:
@@ -119,12 +118,12 @@ class CurvedTally:
         self.products, self.square = self.peek(pack)
         indices, steps = pack[0], pack[1]
         counts = self._counts
-        counts.update(zip(indices, map(add, map(counts.get, indices, _NO_OCCURRENCES), steps)))  # noqa: B905
+        counts.update(zip(indices, map(add, map(counts.get, indices, _NONE), steps)))  # noqa: B905
 
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
         """Return the sums as they would be."""
         indices, steps, squares, columns = pack
-        before = list(map(self._counts.get, indices, _NO_OCCURRENCES))
+        before = list(map(self._counts.get, indices, _NONE))
         after = list(map(add, before, steps))
         low, high = self._values(before), self._values(after)
         gains = list(map(sub, high, low))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guardsteer.classify.characters import StripAccents, accent_table
@@ -85,7 +87,7 @@ class Vectorizer:
         settings: VectorizerSettings,
         *,
         vocabulary: Mapping[str, int] | None = None,
-        idf: Sequence[float] | None = None,
+        idf: NDArray[np.float64] | None = None,
     ) -> None:
         self.settings = settings
         self.idf = idf
@@ -96,9 +98,9 @@ class Vectorizer:
         # Whether lowering depends on context: it does for one letter, which ASCII has not got.
         self.sigma_matters = settings.lowercase and settings.strip_accents != "ascii"
         self.keeps_accents = settings.strip_accents is None
-        self._vocabulary = vocabulary
+        self._vocabulary = cast("Mapping[Gram, int] | None", vocabulary)
         self._accents = accent_table(settings.strip_accents) if settings.strip_accents else None
-        self._hashed: Recent[str, tuple[int, int]] = Recent(_CACHED_GRAMS)
+        self._hashed: Recent[Gram, tuple[int, int]] = Recent(_CACHED_GRAMS)
 
     def strip(self, text: str) -> str:
         """Strip accents, where the settings ask for it; one character at a time."""
@@ -106,13 +108,17 @@ class Vectorizer:
 
     def counts(self, grams: Iterable[Gram]) -> dict[int, int]:
         """Return how often each feature occurs among n-grams; signed where the hash alternates signs."""
-        place: Callable[[Gram], tuple[int, int]]
-        place = self._hash if self._vocabulary is None else self._look_up
         counts: dict[int, int] = {}
+        if self._vocabulary is not None:
+            # A hash in place of an n-gram stands for one longer than any in the vocabulary, and misses.
+            for index in map(self._vocabulary.get, grams):
+                if index is not None:
+                    counts[index] = counts.get(index, 0) + 1
+            return counts
+        known = self._hashed.young
         for gram in grams:
-            index, sign = place(gram)
-            if index >= 0:
-                counts[index] = counts.get(index, 0) + sign
+            index, sign = known.get(gram) or self._hash(gram)
+            counts[index] = counts.get(index, 0) + sign
         return counts
 
     def transform(self, text: str) -> tuple[list[int], list[float]]:
@@ -127,23 +133,16 @@ class Vectorizer:
         indices = sorted(counts)
         values = [curve(settings, counts[index]) for index in indices]
         if self.idf is not None:
-            idf = self.idf
-            values = [value * idf[index] for index, value in zip(indices, values, strict=True)]
+            values = [value * idf for value, idf in zip(values, self.idf[indices].tolist(), strict=True)]
         if settings.norm == "l2":
             length = math.sqrt(math.fsum(value * value for value in values)) or 1.0
             values = [value / length for value in values]
         return indices, values
 
-    def _look_up(self, gram: Gram) -> tuple[int, int]:
-        # A hash in place of an n-gram stands for one that is longer than any in the vocabulary.
-        if self._vocabulary is None or not isinstance(gram, str):
-            return -1, 1
-        return self._vocabulary.get(gram, -1), 1
-
     def _hash(self, gram: Gram) -> tuple[int, int]:
         if not isinstance(gram, str):
             return self._place(finish(gram))
-        found = self._hashed.young.get(gram) or self._hashed.older(gram)
+        found = self._hashed.older(gram)
         if found is None:
             found = self._place(murmur(gram.encode("utf-8", "surrogatepass")))
             if len(gram) <= _CACHED_CHARACTERS:
