@@ -26,7 +26,7 @@ from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.probing import PlacedProbe
 from guardsteer.runtime.row import Reading, RowKit
 from guardsteer.runtime.text import Vocabulary
-from guardsteer.steer import Vector, find_artifact, load_vector
+from guardsteer.steer import Vector, check_binding, find_artifact, load_vector
 from guardsteer.steer.deltas import Composer, Slot
 
 __all__ = ["wrap"]
@@ -57,7 +57,7 @@ def wrap(
     """
     check_model(model)
     layout = find_layout(model, blocks=blocks)
-    identity = fingerprint(model, tokenizer)
+    identity = fingerprint(model, tokenizer, blocks=blocks)
     catalog = Catalog([Path(root) for root in assets])
     own = classifiers or {}
     loaded = policy if isinstance(policy, Policy) else _load(find_policy(policy, catalog), catalog, own)
@@ -67,6 +67,8 @@ def wrap(
         for spec in loaded.classifiers
     }
     given = vectors or {}
+    for vector in given.values():
+        check_binding(vector, identity)
     slots = [
         _slot(spec, given.get(spec.name) or _load_vector(spec, base, catalog, identity), layout)
         for spec in loaded.vectors

@@ -18,6 +18,9 @@ from guardsteer.errors import (
     UnsupportedError,
     VectorError,
 )
+from guardsteer.host import fingerprint
+from guardsteer.steer import make_vector, save_vector
+from guardsteer.steer.artifact import ModelBinding
 from tests.models import tiny
 from tests.runtime.harness import POLICY, Bench, batch, bench, byte_tokenizer, policy_file, random_vector
 
@@ -113,24 +116,31 @@ def test_two_guarded_models_keep_their_own_state(tmp_path: Path) -> None:
 
 
 def test_a_vector_of_another_model_is_refused(made: Bench, tmp_path: Path) -> None:
-    from guardsteer.steer import save_vector
-
     other = tiny("llama", seed=9)
     vector = random_vector(other, made.tokenizer, "one", [1], 1)
     path = save_vector(vector, tmp_path / "one.safetensors")
     text = POLICY.replace("one: {use: ./none", f"one: {{use: ./{path.name}")
+    with pytest.raises(BindingError, match="weights"):
+        wrap(made, tmp_path, vectors={**made.vectors, "one": vector})
     with pytest.raises(BindingError, match="weights"):
         wrap(made, tmp_path, text, vectors={k: v for k, v in made.vectors.items() if k != "one"})
 
 
 def test_hooks_without_effect_downstream_are_refused(made: Bench, tmp_path: Path) -> None:
     """Known bug elsewhere: a hook that nothing listens to."""
-    made.model.model.layers[2].forward = made.model.model.layers[1].forward
-    blocks = made.model.model.layers
-    swallowed = torch.nn.ModuleList(copy.deepcopy(block) for block in blocks)
-    made.model.shadow = swallowed
-    with pytest.raises(HostError):
-        wrap(made, tmp_path, blocks="shadow")
+    made.model.shadow = torch.nn.ModuleList(copy.deepcopy(block) for block in made.model.model.layers)
+    identity = fingerprint(made.model, made.tokenizer, blocks="shadow")
+    binding = ModelBinding(**{part: getattr(identity, part) for part in ModelBinding.model_fields})
+    vectors = {
+        name: make_vector(
+            vector.card.model_copy(update={"model": binding}),
+            directions=vector.directions,
+            residual_norms=vector.residual_norms,
+        )
+        for name, vector in made.vectors.items()
+    }
+    with pytest.raises(HostError, match="block"):
+        wrap(made, tmp_path, vectors=vectors, blocks="shadow")
     assert hooks(made.model) == []
 
 
@@ -213,8 +223,6 @@ def test_a_policy_with_mistakes_names_them_all(made: Bench, tmp_path: Path) -> N
 
 def test_another_tokenizer_makes_another_model(made: Bench) -> None:
     """The fingerprint covers the tokenizer: a vector is refused after its vocabulary changed."""
-    from guardsteer.host import fingerprint
-
     changed = byte_tokenizer()
     changed.add_tokens(["zz"])
     assert fingerprint(made.model, changed).digest != fingerprint(made.model, made.tokenizer).digest
