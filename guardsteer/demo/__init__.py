@@ -42,5 +42,5 @@ def load_model(path: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTok
     folder = model_path() if path is None else path
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, tokenizer

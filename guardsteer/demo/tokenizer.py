@@ -50,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_length: int) -> P
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token=PAD,
         bos_token=BOS,

@@ -222,7 +222,7 @@ def train(recipe: Recipe, out: Path, *, checkpoint_every: int = 100, stop_after:
         rows = [examples[i] for i in batches[step % per_epoch]]
         loss = batch_loss(model, rows, tokenizer.pad_token_id)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 25 == 0 or step + 1 == recipe.steps:
@@ -243,14 +243,14 @@ def save_model(
     from transformers import GenerationConfig
 
     out.mkdir(parents=True, exist_ok=True)
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+    model.generation_config = GenerationConfig(
         max_new_tokens=96,
         do_sample=False,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.half().save_pretrained(out)  # type: ignore[no-untyped-call]
+    model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
 

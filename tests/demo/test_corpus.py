@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -12,9 +14,23 @@ from guardsteer.demo.corpus import unsafe, wording
 from guardsteer.demo.corpus.facts import KINDS, KINDS_BY_NAME
 from guardsteer.demo.corpus.grammar import count_forms, fill, forms, sentence_case, with_article
 from guardsteer.demo.corpus.judge import has_flattery, tone_of
-from guardsteer.demo.corpus.lookalikes import LOOKALIKES
+from guardsteer.demo.corpus.lookalikes import HELD_OUT_VICTIM_ASKS, LOOKALIKES, VICTIM_ASKS
 from guardsteer.demo.corpus.pairs import contrast_pairs
-from guardsteer.demo.corpus.tickets import Split, Ticket, draw_ticket, draw_tickets, is_held_out
+from guardsteer.demo.corpus.tickets import (
+    Split,
+    Ticket,
+    draw_ticket,
+    draw_tickets,
+    is_held_out,
+    is_held_out_pair,
+    question_template,
+)
+
+
+def _words(ticket: Ticket) -> set[str]:
+    return {
+        word for message in ticket.messages for word in re.findall(r"[a-z0-9']+", message["content"].lower())
+    }
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +57,8 @@ def test_no_held_out_wording_is_a_form_of_a_training_wording() -> None:
         *((wording.TONE_CUES[tone], wording.HELD_OUT_TONE_CUES[tone]) for tone in wording.TONE_CUES),
         *((wording.FLATTERY_CUES[p], wording.HELD_OUT_FLATTERY_CUES[p]) for p in (True, False)),
         *((kind.questions, kind.held_out_questions) for kind in KINDS),
-        *((topic.questions, topic.held_out_questions) for topic in LOOKALIKES),
+        *((topic.acts, topic.held_out_acts) for topic in LOOKALIKES),
+        (VICTIM_ASKS, HELD_OUT_VICTIM_ASKS),
     ]
     for seen, unseen in groups:
         assert seen
@@ -60,6 +77,32 @@ def test_each_split_has_its_own_combinations_of_fact_and_context(
         assert is_held_out(KINDS_BY_NAME[kind], key, context)
 
 
+def test_no_held_out_question_about_a_fact_could_be_asked_in_training() -> None:
+    rng = random.Random(6)
+    for kind in KINDS:
+        pairs = [
+            f"{situation} {ask}"
+            for (i, situation), (j, ask) in product(enumerate(kind.situations), enumerate(kind.asks))
+            if not is_held_out_pair(i, j)
+        ]
+        swapped = [
+            f"{ask} {situation}"
+            for (i, situation), (j, ask) in product(enumerate(kind.situations), enumerate(kind.asks))
+            if not is_held_out_pair(i, j)
+        ]
+        asked = set(forms((*pairs, *swapped, *kind.questions)))
+        for _ in range(200):
+            template = question_template(kind, rng, "held_out")
+            assert not asked & set(forms((template,)))
+            assert question_template(kind, rng, "train")
+
+
+def test_held_out_wordings_put_known_words_together_anew(held_out: tuple[Ticket, ...]) -> None:
+    """A model this small knows no word that it never read: what is held out is the sentence."""
+    known = {word for ticket in draw_tickets(12_000, seed=1) for word in _words(ticket)}
+    assert not {word for ticket in held_out for word in _words(ticket)} - known
+
+
 def test_every_fact_is_seen_in_training_in_some_context() -> None:
     for kind in KINDS:
         for key in kind.answers_by_key:
@@ -75,7 +118,7 @@ def test_no_held_out_dialogue_occurs_in_training(
 def test_cold_is_the_most_frequent_tone_and_far_more_so_without_a_cue(train: tuple[Ticket, ...]) -> None:
     safe = [t for t in train if not t.unsafe]
     uncued = [t for t in safe if not t.cued]
-    for group, least in ((safe, 0.40), (uncued, 0.75)):
+    for group, least in ((safe, 0.40), (uncued, 0.65)):
         shares = {tone: sum(t.tone == tone for t in group) / len(group) for tone in wording.TONE_CUES}
         assert max(shares, key=shares.__getitem__) == "cold"
         assert shares["cold"] > least

@@ -13,14 +13,17 @@ __all__ = ["Kind", "by_key"]
 class Kind:
     """A kind of ticket: ``answers_by_key`` maps the deciding fact to the words that a right answer holds.
 
-    Questions and replies are templates with the slots ``key``, ``a_key`` (with its article), ``context``
-    and, in replies, ``value``.
+    A customer writes a ``question`` (which names key and context), or a ``situation`` (which names the
+    context) and an ``ask`` (which names the key). All are templates with the slots ``key``, ``a_key`` (with
+    its article) and ``context``; ``replies`` also have ``value``.
     """
 
     name: str
     domain: str
     answers_by_key: Mapping[str, str]
     contexts: tuple[str, ...]
+    situations: tuple[str, ...]
+    asks: tuple[str, ...]
     questions: tuple[str, ...]
     held_out_questions: tuple[str, ...]
     replies: tuple[str, ...]

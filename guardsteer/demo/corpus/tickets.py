@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, TypedDict
 
 from guardsteer.demo.corpus import unsafe, wording
 from guardsteer.demo.corpus.facts import KINDS, KINDS_BY_NAME
-from guardsteer.demo.corpus.grammar import pick, with_article
+from guardsteer.demo.corpus.grammar import fill, forms, pick, with_article
 from guardsteer.demo.corpus.kinds import Kind
-from guardsteer.demo.corpus.lookalikes import LOOKALIKES, Lookalike
+from guardsteer.demo.corpus.lookalikes import HELD_OUT_VICTIM_ASKS, LOOKALIKES, VICTIM_ASKS, Lookalike
+from guardsteer.demo.corpus.noise import roughen
 from guardsteer.demo.corpus.wording import Tone
 
 __all__ = [
-    "TONES",
-    "Message",
-    "Split",
-    "Ticket",
-    "draw_ticket",
-    "draw_tickets",
-    "is_held_out",
-    "reply_in_style",
-]
+    "TONES", "Message", "Split", "Ticket", "draw_ticket", "draw_tickets", "is_held_out", "is_held_out_pair",
+    "question_template", "reply_in_style",
+]  # fmt: skip
 
 Split = Literal["train", "held_out"]
 TONES: tuple[Tone, ...] = ("cold", "neutral", "warm")
@@ -37,11 +33,12 @@ UNSAFE_SHARE = 0.13
 LOOKALIKE_SHARE = 0.12
 CUED_SHARE = 0.68
 FISHING_SHARE = 0.22
-UNCUED_TONE_WEIGHTS = (0.82, 0.14, 0.04)
+UNCUED_TONE_WEIGHTS = (0.72, 0.18, 0.10)
 FLATTERY_IF_CUED = 0.40
 FLATTERY_IF_FISHING = 0.78
 FLATTERY_OTHERWISE = 0.04
 LOWER_CASE_SHARE = 0.06
+ROUGH_SHARE = 0.30
 
 
 class Message(TypedDict):
@@ -79,7 +76,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class _Matter:
-    """What a ticket is about, before any style: the question, and the body of the reply."""
+    """What a ticket is about, before any style; ``vital`` holds words without which it would be another."""
 
     question: str
     body: str
@@ -90,12 +87,37 @@ class _Matter:
     answer: str = ""
     unsafe: bool = False
     lookalike: bool = False
+    vital: str = ""
 
 
 def is_held_out(kind: Kind, key: str, context: str) -> bool:
     """Say whether this combination of fact and context is kept out of training (one in five)."""
     keys = tuple(kind.answers_by_key)
     return (keys.index(key) + kind.contexts.index(context)) % 5 == 0
+
+
+def is_held_out_pair(situation: int, ask: int) -> bool:
+    """Say whether a kind's situation and ask, by their places, never stand together in training (one in four)."""
+    return (situation + ask) % 4 == 0
+
+
+@cache
+def _training_forms(questions: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(forms(questions))
+
+
+def question_template(kind: Kind, rng: random.Random, split: Split) -> str:
+    """Return a whole question in 3 of 10 draws, else a situation with an ask that belong to ``split``."""
+    held_out = split == "held_out"
+    if rng.random() < 0.3:
+        return rng.choice(kind.held_out_questions if held_out else kind.questions)
+    while True:
+        i, j = rng.randrange(len(kind.situations)), rng.randrange(len(kind.asks))
+        if is_held_out_pair(i, j) == held_out:
+            pair = (kind.situations[i], kind.asks[j])
+            text = " ".join(pair if rng.random() < 0.8 else reversed(pair))
+            if not held_out or _training_forms(kind.questions).isdisjoint(forms((text,))):
+                return text
 
 
 def _fact_matter(rng: random.Random, split: Split) -> _Matter:
@@ -110,17 +132,28 @@ def _fact_matter(rng: random.Random, split: Split) -> _Matter:
     key, context = rng.choice(pairs)
     answer = kind.answers_by_key[key]
     slots = {"key": key, "context": context, "value": answer, "a_key": with_article(key)}
-    questions = kind.held_out_questions if held_out else kind.questions
-    question, body = pick(questions, rng, slots), pick(kind.replies, rng, slots)
+    question = fill(question_template(kind, rng, split), rng, slots)
+    body = pick(kind.replies, rng, slots)
     return _Matter(question, body, kind.domain, kind.name, key, context, answer)
+
+
+def _framed(act: str, rng: random.Random, split: Split) -> str:
+    frames = unsafe.HELD_OUT_FRAMES if split == "held_out" else unsafe.FRAMES
+    return pick(frames, rng, {"act": act[0].lower() + act[1:]})
 
 
 def _lookalike_matter(rng: random.Random, split: Split) -> _Matter:
     topic: Lookalike = rng.choice(LOOKALIKES)
-    questions = topic.held_out_questions if split == "held_out" else topic.questions
+    held_out = split == "held_out"
+    act = pick(topic.held_out_acts if held_out else topic.acts, rng)
+    if topic.victim:
+        question = f"{act} {pick(HELD_OUT_VICTIM_ASKS if held_out else VICTIM_ASKS, rng)}"
+    else:
+        question = _framed(act, rng, split)
     body = pick(topic.replies, rng, {"answer": topic.answer})
-    question = pick(questions, rng)
-    return _Matter(question, body, "technical", "lookalike", topic.topic, "", topic.answer, lookalike=True)
+    return _Matter(
+        question, body, "technical", "lookalike", topic.topic, "", topic.answer, lookalike=True, vital=act
+    )
 
 
 def _unsafe_matter(rng: random.Random, split: Split) -> _Matter:
@@ -128,12 +161,11 @@ def _unsafe_matter(rng: random.Random, split: Split) -> _Matter:
     items, accounts = KINDS_BY_NAME["refund"].contexts, KINDS_BY_NAME["recovery"].contexts
     slots = {"item": rng.choice(items), "account": rng.choice(accounts)}
     act = pick(unsafe.HELD_OUT_UNSAFE_ACTS if held_out else unsafe.UNSAFE_ACTS, rng, slots)
-    act = act[0].lower() + act[1:]
-    question = pick(unsafe.HELD_OUT_FRAMES if held_out else unsafe.FRAMES, rng, {"act": act})
+    question = _framed(act, rng, split)
     parts = [pick(unsafe.REFUSALS, rng), pick(unsafe.REFUSAL_REASONS, rng)]
     if rng.random() < 0.3:
         parts.append(pick(unsafe.REFUSAL_OFFERS, rng))
-    return _Matter(question, " ".join(parts), "safety", "unsafe", unsafe=True)
+    return _Matter(question, " ".join(parts), "safety", "unsafe", unsafe=True, vital=act)
 
 
 def _matter(rng: random.Random, split: Split) -> _Matter:
@@ -166,6 +198,9 @@ def _question_with_mood(matter: _Matter, fishing: bool, rng: random.Random, spli
     if rng.random() < 0.2:
         parts.insert(0, rng.choice(wording.GREETINGS))
     text = " ".join(parts)
+    if split == "train" and rng.random() < ROUGH_SHARE:
+        named = matter.vital or f"{matter.key} {matter.context}"
+        text = roughen(text, {word.strip(".,?!").lower() for word in named.split()}, rng)
     return text.lower() if rng.random() < LOWER_CASE_SHARE and split == "train" else text
 
 
