@@ -19,12 +19,13 @@ from guardsteer.rules.places import Report, shown
 from guardsteer.rules.rule_checks import check_rules
 from guardsteer.rules.syntax import Type
 
-__all__ = ["DEFAULT_TAIL_CHARACTERS", "PATTERN_OUTPUTS", "OutputsOf", "check_meaning"]
+__all__ = ["DEFAULT_TAIL_CHARACTERS", "MAX_PATTERNS", "PATTERN_OUTPUTS", "OutputsOf", "check_meaning"]
 
 OutputsOf: TypeAlias = Callable[[ClassifierSpec], tuple[str, ...]]
 
 PATTERN_OUTPUTS = ("match",)
 DEFAULT_TAIL_CHARACTERS = 256
+MAX_PATTERNS = 1000
 _SIGNAL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)")
 _INLINE = ("literals", "patterns", "ignore_case", "tail_characters")
 _SCOPES: tuple[Scope, ...] = ("prompt", "user", "generation", "all")
@@ -39,6 +40,7 @@ def check_meaning(report: Report, root: MappingNode, outputs_of: OutputsOf | Non
         outputs=_check_classifiers(report, root, outputs_of),
         context=_check_context(report, root),
     )
+    _check_patterns(report, root)
     _check_flags(report, root, names)
     _check_vectors(report, root)
     check_rules(report, root, names)
@@ -134,21 +136,30 @@ def _check_inline(report: Report, node: MappingNode) -> None:
         if literal is not None and len(literal.text) > tail:
             message = f"the literal has {len(literal.text)} characters and could never match"
             report.add(literal.start, message, f"'tail_characters' is {tail:g}; raise it")
-    ignore_case = child_of(node, "ignore_case")
-    folded = not (isinstance(ignore_case, ScalarNode) and ignore_case.value is False)
-    for item in many_of(child_of(node, "patterns")):
-        pattern = text_of(item)
-        mistake = (
-            pattern_mistake(pattern.text, ignore_case=folded)
-            if pattern is not None and pattern.text
-            else None
-        )
-        if mistake is not None and pattern is not None:
-            report.add(start_within(report, pattern, mistake.offset), mistake.message, mistake.hint)
+
+
+def _check_patterns(report: Report, root: MappingNode) -> None:
+    count = 0
+    for entry in entries_of(root, "classifiers").values():
+        ignore_case = child_of(entry.node, "ignore_case")
+        folded = not (isinstance(ignore_case, ScalarNode) and ignore_case.value is False)
+        for pattern in map(text_of, many_of(child_of(entry.node, "patterns"))):
+            if pattern is None or not pattern.text:
+                continue
+            count += 1
+            if count > MAX_PATTERNS:
+                message = f"a policy has at most {MAX_PATTERNS} patterns; this is one more"
+                report.add(pattern.start, message, "use 'literals' for plain words, or a trained classifier")
+                return
+            mistake = pattern_mistake(pattern.text, ignore_case=folded)
+            if mistake is not None:
+                report.add(start_within(report, pattern, mistake.offset), mistake.message, mistake.hint)
 
 
 def _check_flags(report: Report, root: MappingNode, names: Names) -> None:
     for name, entry in entries_of(root, "flags").items():
+        if report.full:
+            return
         _check_name(report, name, entry.start, "flag")
         signal = text_of(child_of(entry.node, "signal"))
         if signal is not None:

@@ -11,6 +11,7 @@ from guardsteer.rules.places import shown
 __all__ = ["MAX_PATTERN_LENGTH", "PatternMistake", "pattern_mistake"]
 
 MAX_PATTERN_LENGTH = 1000
+_MOST_MEMORY = 2 << 20
 _LINEAR = "patterns run in linear time"
 _REASONS = (
     ("(?=", "lookahead is not available", f"{_LINEAR}; write the alternatives out"),
@@ -63,6 +64,7 @@ def pattern_mistake(pattern: str, *, ignore_case: bool) -> PatternMistake | None
         )
     options = re2.Options()
     options.log_errors = False
+    options.max_mem = _MOST_MEMORY
     options.case_sensitive = not ignore_case
     try:
         compiled = re2.compile(pattern, options)
