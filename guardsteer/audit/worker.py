@@ -136,12 +136,12 @@ class Worker:
             if batch.bodies and not self._commit(batch.bodies):
                 return False
             self._batch = None
+            if batch.bodies and not batch.refused:
+                self._health.recover()
             with self._lock:
                 self._barriers.difference_update(batch.barriers)
             for barrier in batch.barriers:
                 barrier.done.set()
-            if not batch.refused:
-                self._health.recover()
 
     def _commit(self, bodies: tuple[bytes, ...]) -> bool:
         self._committing_since_s = time.monotonic()
@@ -174,3 +174,5 @@ class Worker:
             self._writer.sync_head()
         except OSError as error:
             self._health.fail(str(error))
+        else:
+            self._health.recover()

@@ -14,6 +14,7 @@ import pytest
 
 from guardsteer.audit import RecordsDropped, open_journal, read, verify
 from guardsteer.audit import worker as worker_module
+from guardsteer.audit.health import Health
 from guardsteer.audit.journal import Journal
 from guardsteer.audit.stream import StreamWriter
 from guardsteer.core.events import ClassifierFailed, FlagChanged, RequestStarted
@@ -161,9 +162,12 @@ def test_what_could_not_be_written_when_closing_is_counted_as_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = open_journal(tmp_path, key=KEY)
+    real = os.write
 
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(descriptor: int, data: memoryview) -> int:
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data[:-50])
 
     monkeypatch.setattr(os, "write", full)
     for step in range(3):
@@ -175,7 +179,7 @@ def test_what_could_not_be_written_when_closing_is_counted_as_lost(
     monkeypatch.undo()
     result = verify(tmp_path)
     assert result.ok
-    assert not result.streams[0].closed
+    assert [note.kind for note in result.notes] == ["open"]
 
 
 def test_a_full_queue_drops_events_says_so_and_the_log_says_how_many(
@@ -245,6 +249,29 @@ def test_an_event_that_cannot_be_recorded_is_counted_and_the_others_are_recorded
     result = verify(journal.directory)
     assert result.ok
     assert [note.kind for note in result.notes].count("dropped") == 1
+
+
+def test_a_journal_whose_losses_were_told_closes_in_order(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, key=KEY)
+    journal.append("not an event")  # type: ignore[arg-type]
+    with pytest.raises(AuditWriteError, match="1 events are lost"):
+        journal.flush()
+    journal.close()
+    assert verify(tmp_path).streams[0].closed
+
+
+def test_a_failure_is_not_over_while_losses_are_unrecorded(tmp_path: Path) -> None:
+    health = Health(str(tmp_path))
+    health.lose("the queue is full", 2)
+    health.recover()
+    assert health.failed
+    record = health.take_record()
+    assert record is not None
+    assert record.count == 2
+    health.recover()
+    assert not health.failed
+    assert health.take_record() is None
+    assert (health.take_unreported(), health.take_unreported(), health.dropped) == (2, 0, 2)
 
 
 def test_an_event_after_closing_is_lost_and_said_so_without_an_exception(tmp_path: Path) -> None:
