@@ -39,6 +39,8 @@ def read_file(folder: Path, name: str, digest: str) -> bytes:
     """Return a file's bytes. Raises ``ClassifierError`` where it is missing or not the file of the card."""
     path = folder / name
     try:
+        if not path.is_file():
+            raise ClassifierError([_problem(path, "cannot be read: there is no such file")])
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ClassifierError([_problem(path, f"is larger than {_MAX_FILE_BYTES} bytes")])
         data = path.read_bytes()

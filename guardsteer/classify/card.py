@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
@@ -155,6 +156,8 @@ def read_card(folder: Path) -> Card:
     """
     path = folder / CARD_FILE
     try:
+        if not path.is_file():
+            _refuse(path, "cannot be read: there is no such file")
         if path.stat().st_size > _MAX_CARD_BYTES:
             _refuse(path, f"is larger than {_MAX_CARD_BYTES} bytes")
         data = path.read_bytes()
@@ -183,9 +186,8 @@ def parse_card(data: bytes, path: Path) -> Card:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} occurs twice in one object")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"the key {counts.most_common(1)[0][0]!r} occurs twice in one object")
     return value
 
 

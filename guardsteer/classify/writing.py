@@ -105,20 +105,20 @@ def write_probe(
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write ``classifier.json``. Raises ``ClassifierError`` where the loader would refuse it."""
-    path = folder / CARD_FILE
-    data = json.dumps(
-        {"format": FORMAT, **card}, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False
-    )
-    parse_card(data.encode(), path)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(f"{data}\n".encode())
+    _write(folder, card, {})
 
 
 def _write(folder: Path, card: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    digests = {name: digest_bytes(data) for name, data in files.items()}
-    write_card(folder, {**card, "files": digests})
+    """Write files, then the card that names their digests: it is what makes the folder an asset."""
+    full = {"format": FORMAT, **card}
+    if files:
+        full["files"] = {name: digest_bytes(data) for name, data in files.items()}
+    text = json.dumps(full, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    parse_card(text.encode(), folder / CARD_FILE)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
+    (folder / CARD_FILE).write_bytes(text.encode())
 
 
 def _check(model: LinearModel, tensors: Mapping[str, NDArray[Any]], dtype: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -264,3 +265,12 @@ def test_streaming_loads_neither_torch_nor_onnxruntime_nor_scikit_learn(tmp_path
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    folder = linear_folder(tmp_path / "mood")
+    for name in ("weights.safetensors", "classifier.json"):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(ClassifierError, match=rf"{name}.*no such file"):
+            load_folder(folder)
