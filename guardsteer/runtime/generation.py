@@ -4,10 +4,6 @@ Before each pass the rows take the decisions for the tokens that it is about to 
 the block hooks add what was decided. Steering is a function of (row, column): ``column`` counts
 positions of the padded batch, ``width`` is the prompt's number of columns, and the step decided at
 column ``c >= width - 1`` is ``c - width + 1``.
-
-A pass is ``plain`` when it brings one new column for each row, as decoding with a cache does. Then
-deltas live in buffers that change only when a plan does. Every other pass (prefill, drafts, no
-cache) lays its deltas out column by column.
 """
 
 from __future__ import annotations
@@ -17,12 +13,12 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from guardsteer.core.plan import Plan
 from guardsteer.errors import HostError, UnsupportedError
-from guardsteer.runtime.ledger import GENERATED, Ledger, Spans
+from guardsteer.runtime.laying import Layer
+from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.row import Row, Step
-from guardsteer.steer.deltas import Composer, unsteered
+from guardsteer.steer.deltas import Composer
 
 __all__ = ["Blackout", "Generation"]
 
@@ -36,28 +32,6 @@ class Blackout(Protocol):
 
     def active(self) -> bool:
         """Tell whether steering must stop now."""
-
-
-class _Shown:
-    """The plans that the buffers of some blocks hold; ``version`` counts how often they changed."""
-
-    __slots__ = ("plans", "version")
-
-    def __init__(self, rows: int) -> None:
-        self.plans: list[Plan | None] = [None] * rows
-        self.version = 0
-
-    def take(self, rows: Sequence[Row]) -> None:
-        """Take the rows' newest plans."""
-        plans = self.plans
-        changed = False
-        for place, row in enumerate(rows):
-            plan = row.step.plan
-            if plan is not plans[place]:
-                plans[place] = plan
-                changed = True
-        if changed:
-            self.version += 1
 
 
 class Generation:
@@ -78,20 +52,21 @@ class Generation:
         self.rows = rows
         self.width = width
         self.history: dict[tuple[int, int], Step] = {}
-        self._spans = spans
         self.ledgers = ledgers
-        self._composer = composer
         self._probes = probes
         self.beams = beams
         self._blackout = blackout
         self._past = -1
         self._end = 0
         self._fresh = 0
-        self._plain = False
         self._visited = 0
-        self._early = _Shown(len(rows))
-        self._late = _Shown(len(rows)) if probes is not None else self._early
-        self._buffers: dict[int, tuple[int, Tensor | None]] = {}
+        self._layer = Layer(
+            composer,
+            spans,
+            width=width,
+            rows=len(rows),
+            decision=None if probes is None else probes.last,
+        )
         self._reordered: Any = None
         self._remember()
 
@@ -117,8 +92,10 @@ class Generation:
             )
         fresh = self._end if cache is None else past
         self._past, self._end, self._visited = past, end, 0
-        self._plain = columns == 1 and past >= self.width
-        if self._plain and self.rows[0].step.index == past - self.width:
+        self._fresh = fresh - self.width + 1
+        plain = columns == 1 and past >= self.width
+        self._layer.begin(past, end, plain=plain)
+        if plain and self.rows[0].step.index == past - self.width:
             for row, token in zip(self.rows, input_ids.tolist(), strict=True):
                 row.advance(token[0])
         elif end > self.width:
@@ -128,16 +105,14 @@ class Generation:
             self._remember()
         else:
             self._tell()
-        self._fresh = fresh - self.width + 1
-        self._settle(self._early)
+        self._settle(late=False)
 
-    def _settle(self, shown: _Shown) -> None:
+    def _settle(self, *, late: bool) -> None:
         """Take in what was decided last: plans, and whether anything may be steered at all."""
         if self._blackout.active():
             for row in self.rows:
                 row.silence(self._fresh, halt=self._blackout.halts)
-        if self._plain:
-            shown.take(self.rows)
+        self._layer.take(self.rows, late=late)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
@@ -237,7 +212,7 @@ class Generation:
             probes.read(block, hidden[:, self._first_read() - self._past :])
             if block == probes.last:
                 self._complete(probes)
-        delta = self._plain_delta(block, hidden) if self._plain else self._laid_out(block, hidden)
+        delta = self._layer.delta(block, hidden)
         return None if delta is None else hidden + delta
 
     def end_pass(self, blocks: int) -> None:
@@ -259,7 +234,7 @@ class Generation:
         """
         offset = self._first_read()
         for row, scores in zip(self.rows, probes.take(), strict=True):
-            steps = _unsettled(row.step)
+            steps = _unsettled(row.step, self._fresh)
             drafted = row.drafting
             if steps and drafted:
                 row.rewind(steps[0].index)
@@ -270,72 +245,20 @@ class Generation:
                     row.complete(row.step, probes.slots, scores[self._column(row.step) - offset])
                 if drafted:
                     row.save()
-        self._settle(self._late)
+        self._settle(late=True)
 
     def _column(self, step: Step) -> int:
         return self.width - 1 + step.index
 
-    def _plain_delta(self, block: int, hidden: Tensor) -> Tensor | None:
-        probes = self._probes
-        shown = self._early if probes is None or block < probes.last else self._late
-        version, buffer = self._buffers.get(block, (-1, None))
-        if version == shown.version:
-            return buffer
-        composer = self._composer
-        found = [
-            composer.delta(composer.masked(plan.strengths, GENERATED), block, hidden)
-            for plan in shown.plans
-            if plan is not None
-        ]
-        buffer = None
-        if any(delta is not None for delta in found):
-            buffer = unsteered(hidden.shape, hidden)
-            for place, delta in enumerate(found):
-                if delta is not None:
-                    buffer[place, 0] = delta
-        self._buffers[block] = (shown.version, buffer)
-        return buffer
 
-    def _laid_out(self, block: int, hidden: Tensor) -> Tensor | None:
-        laid: Tensor | None = None
-        past = self._past
-        for place, row in enumerate(self.rows):
-            for first, end, strengths in self._runs(row):
-                delta = self._composer.delta(strengths, block, hidden)
-                if delta is not None:
-                    if laid is None:
-                        laid = unsteered(hidden.shape, hidden)
-                    laid[place, first - past : end - past] = delta
-        return laid
-
-    def _runs(self, row: Row) -> list[tuple[int, int, tuple[float, ...]]]:
-        """Return what acts on a row in the columns of this pass, as (first, end, strengths)."""
-        masked = self._composer.masked
-        runs: list[tuple[int, int, tuple[float, ...]]] = []
-        step = row.step
-        while step.parent is not None:
-            column = self._column(step)
-            if self._past <= column < self._end:
-                runs.append((column, column + 1, masked(step.plan.strengths, GENERATED)))
-            step = step.parent
-        pad = self.width - row.prompt_tokens
-        for first, end, kinds in self._spans[row.group].runs:
-            low, high = max(first + pad, self._past), min(end + pad, self._end)
-            if low < high:
-                runs.append((low, high, masked(step.plan.strengths, kinds)))
-        return runs
-
-
-def _unsettled(newest: Step) -> list[Step]:
-    """Return the steps from the oldest that waits for a probe to the newest."""
-    steps: list[Step] = []
+def _unsettled(newest: Step, first: int) -> list[Step]:
+    """Return the steps from the oldest that waits for a probe, not before step ``first``, to the newest."""
     chain: list[Step] = []
+    waiting = 0
     step: Step | None = newest
-    while step is not None:
+    while step is not None and step.index >= first:
         chain.append(step)
         if not step.complete:
-            steps = chain[::-1]
-        elif step.index < newest.index and steps:
-            break
+            waiting = len(chain)
         step = step.parent
-    return steps
+    return chain[:waiting][::-1]
