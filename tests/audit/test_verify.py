@@ -12,10 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from guardsteer.audit import Verification, open_journal, verify
-from guardsteer.audit.chain import decode_head, encode_head, seal
+from guardsteer.audit import Head, SegmentBegan, Verification, open_journal, verify
+from guardsteer.audit.chain import decode_head, encode_head, head_name, seal, segment_name
+from guardsteer.audit.records import encode_record
 from guardsteer.errors import AuditError
 from tests.audit.support import KEY, flag, head, segments, story, write_log
+
+FORGED = "20260101T000000Z-77-0123abcd"
 
 
 @pytest.fixture
@@ -217,6 +220,47 @@ def test_a_rebuilt_chain_is_found_with_an_anchor_only(tmp_path: Path) -> None:
     head(tmp_path / "log").write_bytes(encode_head(type(stream.head)(stream.name, count, last_hash.decode())))
     assert verify(tmp_path / "log").ok
     assert kinds(verify(tmp_path / "log", [anchor])) == ["anchor"]
+
+
+def began(number: int = 1, version: int = 1) -> bytes:
+    return encode_record(
+        SegmentBegan(
+            time_ns=1,
+            format=version,
+            stream=FORGED,
+            number=number,
+            previous="0" * 64,
+            digest_key="k",
+            library="0",
+            pid=1,
+        )
+    )
+
+
+def forge(directory: Path, bodies: list[bytes], first_seq: int = 0) -> Verification:
+    """Verify one segment whose chain and head are right, whatever its lines say."""
+    data, lines, last_hash = seal(bodies, first_seq, b"0" * 64)
+    (directory / segment_name(FORGED, 1)).write_bytes(data)
+    (directory / head_name(FORGED)).write_bytes(encode_head(Head(FORGED, lines, last_hash.decode())))
+    return verify(directory)
+
+
+def test_a_chain_that_holds_must_still_say_what_a_log_says(tmp_path: Path) -> None:
+    event = encode_record(flag(0))
+    assert kinds(forge(tmp_path, [began(), event])) == []
+    assert kinds(forge(tmp_path, [event, event])) == ["header"]
+    assert kinds(forge(tmp_path, [began(), event, began()])) == ["header"]
+    assert kinds(forge(tmp_path, [began(version=2), event])) == ["header"]
+    assert kinds(forge(tmp_path, [began(number=2), event])) == ["foreign"]
+    assert kinds(forge(tmp_path, [began(), event], first_seq=1)) == ["missing"]
+
+
+def test_the_head_of_another_stream_is_no_head(log: Path, tmp_path: Path) -> None:
+    write_log(tmp_path / "other", story(), segment_bytes=900, group=2)
+    head(log).write_bytes(head(tmp_path / "other").read_bytes())
+    found = verify(log).findings
+    assert [finding.kind for finding in found] == ["head"]
+    assert "changed" in found[0].message
 
 
 def test_an_anchor_finds_a_deleted_stream_and_fits_an_untouched_one(log: Path, tmp_path: Path) -> None:
