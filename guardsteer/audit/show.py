@@ -39,11 +39,12 @@ _COLORS: dict[type[object], str] = {
     RecordsDropped: _RED,
 }
 _LABEL_WIDTH = 10
+_ROW_WIDTH = 20
 _DIGEST_CHARACTERS = 15
 
 
 def format_trail(events: Iterable[StoredEvent], *, color: bool = False) -> str:
-    """Return a table of records: a heading for each stream, then time (UTC), number, row, what happened.
+    """Return a table of records: a heading for each stream, then time (UTC), number, request, what happened.
 
     Without control characters unless ``color``: what a request brought along (its name, its context)
     cannot steer a terminal. Empty for no records.
@@ -61,11 +62,20 @@ def format_trail(events: Iterable[StoredEvent], *, color: bool = False) -> str:
 def _line(stored: StoredEvent, color: bool) -> str:
     event = stored.event
     label, details = _describe(event)
-    row = getattr(event, "sequence", None)
-    place = f"{_clock(event.time_ns)} {stored.seq:>7} {'' if row is None else f'row {row}':<7}"
+    row = _row(event)
+    place = f"{_clock(event.time_ns)} {stored.seq:>7} {row:<{_ROW_WIDTH}}"
     mark = "" if stored.intact else _paint("  CHAIN BROKEN: changed, here or just before", _RED, color)
     label = _paint(f"{label:<{_LABEL_WIDTH}}", _COLORS.get(type(event), ""), color)
     return f"{_paint(place, _GREY, color)} {label} {_plain(details)}".rstrip() + mark
+
+
+def _row(event: Record) -> str:
+    """Return a row's request, and its number where a request was expanded into several."""
+    request, sequence = getattr(event, "request", ""), getattr(event, "sequence", 0)
+    number = f"/{sequence}" if sequence else ""
+    room = _ROW_WIDTH - len(number)
+    name = _plain(request)
+    return (name if len(name) <= room else f"{name[: room - 3]}...") + number
 
 
 def _describe(event: Record) -> tuple[str, str]:

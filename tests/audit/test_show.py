@@ -49,11 +49,11 @@ def stored(events: list[Record]) -> list[StoredEvent]:
 def test_a_requests_trail_reads_as_what_happened_line_by_line() -> None:
     heading, *lines = format_trail(stored(list(story()))).splitlines()
     assert heading == "stream stream-1"
-    assert [line[:40] for line in lines] == [
-        f"2027-01-15 08:00:00.123       {number} row 0   " for number in range(1, 8)
+    assert [line[:53] for line in lines] == [
+        f"2027-01-15 08:00:00.123       {number} {'r-1':<21}" for number in range(1, 8)
     ]
     scores = "hostility.score 0.75, intent.billing missing"
-    assert [line[40:] for line in lines] == [
+    assert [line[53:] for line in lines] == [
         "start      42 prompt tokens, policy b3:111111111111..., tenant=acme tier=2",
         "flag       hostile up at step 0, score 0.75",
         f"rule       warm fired at step 0, {scores}",
@@ -115,3 +115,9 @@ def test_a_forged_time_is_shown_as_it_stands() -> None:
 
 def test_no_records_give_no_text() -> None:
     assert format_trail([]) == ""
+
+
+def test_rows_of_an_expanded_request_are_told_apart_and_long_ids_are_cut() -> None:
+    event = RequestFailed(time_ns=TIME_NS, request="r" * 32, sequence=12, error="KeyError")
+    line = format_trail(stored([event])).splitlines()[1]
+    assert " " + "r" * 14 + ".../12 " in line
