@@ -241,10 +241,11 @@ class Bench:
     reference: Reference
 
 
-def bench(architecture: str, seed: int = 0, **changes: Any) -> Bench:
+def bench(architecture: str, seed: int = 0, *, template: str | None = None, **changes: Any) -> Bench:
     """Build all that a test of ``POLICY`` needs."""
     model = tiny(architecture, seed, **changes)
     tokenizer = byte_tokenizer()
+    tokenizer.chat_template = template
     vectors = {
         name: random_vector(model, tokenizer, name, blocks, seed + place)
         for place, (name, blocks) in enumerate(BLOCKS.items())
