@@ -52,6 +52,17 @@ def test_the_directorys_own_key_is_made_once_at_random_for_its_owner_alone(
     assert (one / "digest.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_of_two_processes_that_make_the_key_at_once_both_use_the_first_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    first = load_key(tmp_path)
+    # The second one looked before the first had made it.
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    assert load_key(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["digest.key"]
+
+
 def test_a_key_that_is_missing_or_too_short_is_refused_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guardsteer.audit import SegmentBegan, StoredEvent, StreamClosed, format_trail, read, trail, verify
+from guardsteer.audit.chain import MAX_LINE_BYTES
+from guardsteer.audit.files import read_lines
 from guardsteer.errors import AuditError
 from tests.audit.support import flag, segments, story, write_log
 
@@ -32,6 +35,21 @@ def test_a_trail_holds_one_request_alone(tmp_path: Path) -> None:
     assert [stored.event for stored in trail(tmp_path, 'r-"2" ü')] == story('r-"2" ü')
     assert [stored.event for stored in trail(tmp_path, "r-1")] == story("r-1")
     assert trail(tmp_path, "r-") == ()
+
+
+def test_a_context_that_names_another_request_does_not_join_its_trail(tmp_path: Path) -> None:
+    started = msgspec.structs.replace(story("r-2")[0], context={"request": "r-1"})
+    write_log(tmp_path, [started, flag(0, "r-1")])
+    assert [stored.event for stored in trail(tmp_path, "r-1")] == [flag(0, "r-1")]
+
+
+def test_a_line_that_is_too_long_is_cut_and_the_next_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * (3 * MAX_LINE_BYTES + 5) + b"\nnext\n" + b"y" * (2 * MAX_LINE_BYTES))
+    first, second, torn = read_lines(path)
+    assert first == b"x" * MAX_LINE_BYTES + b"\n"
+    assert second == b"next\n"
+    assert torn == b"y" * MAX_LINE_BYTES
 
 
 def test_a_trail_over_several_streams_is_in_the_order_of_their_start(tmp_path: Path) -> None:
