@@ -179,8 +179,6 @@ class _Parser:
         return self.fail(f"expected a flag, a score, a value or '(', got {self.got()}")
 
     def _parenthesis(self, depth: int) -> _Typed:
-        if depth >= MAX_DEPTH:
-            self.fail(f"the condition is nested more than {MAX_DEPTH} levels deep", "use flags")
         opening = self.take()
         inner = self.condition(depth + 1)
         if not self.is_operator(")"):

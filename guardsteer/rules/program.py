@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress
 from operator import ne
 from typing import Literal, NamedTuple
@@ -18,8 +18,6 @@ from guardsteer.rules.syntax import RequestRef, Type
 from guardsteer.rules.truth import Atom, Context, fixed_truth
 
 __all__ = ["Change", "FixedRead", "Program", "RowRules", "Stage"]
-
-_MOST_INTERNED = 4096
 
 
 class Change(NamedTuple):
@@ -103,7 +101,6 @@ class Program:
     fixed: tuple[FixedRead, ...]
     rule_signals: tuple[tuple[tuple[str, int], ...], ...]
     context: Mapping[str, Type]
-    _plans: dict[Plan, Plan] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def n_signals(self) -> int:
@@ -132,14 +129,6 @@ class Program:
             for name, index in self.rule_signals[rule]
             for score in (signals[index],)
         }
-
-    def interned(self, plan: Plan, current: Plan | None) -> Plan:
-        """Return one and the same object for equal plans, ``current`` if it is equal."""
-        if plan == current and current is not None:
-            return current
-        if len(self._plans) >= _MOST_INTERNED:
-            self._plans.clear()
-        return self._plans.setdefault(plan, plan)
 
 
 def _check_context(given: Context, types: Mapping[str, Type]) -> None:
@@ -239,10 +228,12 @@ class RowRules:
         bits = stage.decide(key, (), self._fixed)
         self.changes = stage.changes(program, old, key, (self._before_bits, bits), signals)
         self._before_key = key
-        if bits != self._before_bits or self._plan is None:
-            self._before_bits = bits
-            plan = first_plan(compress(stage.actions, bits), program.within_vectors)
-            self._plan = program.interned(plan, self._plan)
+        if bits == self._before_bits and self._plan is not None:
+            return self._plan
+        self._before_bits = bits
+        plan = first_plan(compress(stage.actions, bits), program.within_vectors)
+        if self._plan is None or plan != self._plan:
+            self._plan = plan
         return self._plan
 
     def within(self, signals: Sequence[float]) -> Plan:
@@ -278,7 +269,8 @@ class RowRules:
         self._within_key, self._within_base, self._within_bits = key, base, bits
         early, late = compress(program.before.actions, self._before_bits), compress(stage.actions, bits)
         plan = complete_plan(first, early, late, program.within_vectors)
-        self._within_plan = program.interned(plan, self._within_plan)
+        if self._within_plan is None or plan != self._within_plan:
+            self._within_plan = plan
         return self._within_plan
 
     def fork(self) -> RowRules:

@@ -227,6 +227,11 @@ def test_without_outputs_the_scores_of_assets_are_not_checked() -> None:
         parse_policy(changed("swearing.match", "swearing.mach"), FILE)
 
 
+def test_an_asset_without_outputs_gives_no_scores() -> None:
+    with pytest.raises(PolicyError, match="no output 'billing' \\(there are no outputs\\)"):
+        parse_policy(SUPPORT, FILE, outputs=lambda _: ())
+
+
 def test_an_asset_that_cannot_be_read_is_a_problem_of_the_policy_and_hides_no_other() -> None:
     def fail(spec: ClassifierSpec) -> tuple[str, ...]:
         raise AssetError(f"no classifier named {spec.use}\nlooked in: here")

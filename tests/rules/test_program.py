@@ -291,6 +291,10 @@ def test_a_rule_that_steers_and_halts_fires_where_it_may_hold() -> None:
     row = program_of(rules).start()
     assert row.before([NAN, 0, 0]).halt == 0
     assert [change.up for change in row.changes] == [True]
+    row.before([1, 0, 0])
+    assert list(row.changes) == []
+    row.before([0, 0, 0])
+    assert [change.up for change in row.changes] == [False]
 
 
 @given(rule_lists, signal_rows, signal_rows, signal_rows)
@@ -376,21 +380,25 @@ rules:
 """
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_rule_that_is_decided_too_late_is_refused_with_its_place(tmp_path: Path, there: bool) -> None:
-    """The exact place comes from the file; where that is gone, the rule's line."""
+@pytest.mark.parametrize("there", ["same", "changed", "gone"])
+def test_a_rule_that_is_decided_too_late_is_refused_with_its_place(tmp_path: Path, there: str) -> None:
+    """The exact place comes from the file; where that is gone or another by now, the rule's line."""
     path = tmp_path / "policy.yaml"
     path.write_text(LATE)
     policy = load_policy(path)
-    if not there:
+    if there == "gone":
         path.unlink()
+    elif there == "changed":
+        path.write_text("# first\n" + LATE)
     with pytest.raises(PolicyError) as caught:
         compile_policy(
             policy, {"p": ("c",), "s": ("a",)}, probes={"p": 5}, vector_blocks={"v0": (4,), "v1": (3, 6)}
         )
     found = [(p.file, p.line, p.column) for p in caught.value.problems]
     line = LATE.split("\n")[9]
-    columns = (line.index("v0") + 1, line.index("v1") + 1, line.index("v1") + 1) if there else (1, 1, 1)
+    columns = (
+        (line.index("v0") + 1, line.index("v1") + 1, line.index("v1") + 1) if there == "same" else (1, 1, 1)
+    )
     assert found == [(str(path), 10, column) for column in columns]
     messages = [p.message for p in caught.value.problems]
     assert "'v0' acts on earlier blocks (4)" in messages[0]
