@@ -75,11 +75,14 @@ def measure() -> dict[str, float]:
     loaded = parse_policy(thousand, "bench.yaml")
     outputs = {spec.name: OUTPUTS for spec in loaded.classifiers}
     steady = [[draw.random() for _ in range(16)]]
+    moving = [[draw.random(), *steady[0][1:]] for _ in range(50)]
     noise = [[draw.random() for _ in range(16)] for _ in range(50)]
     jobs: dict[str, Callable[[], float]] = {
         "step, 20 rules, nothing changes (us)": lambda: step_us(small, steady),
+        "step, 20 rules, one score moves (us)": lambda: step_us(small, moving),
         "step, 20 rules, all scores random (us)": lambda: step_us(small, noise),
         "step, 500 rules, nothing changes (us)": lambda: step_us(large, steady),
+        "step, 500 rules, one score moves (us)": lambda: step_us(large, moving),
         "step, 500 rules, all scores random (us)": lambda: step_us(large, noise),
         "load 1,000 rules (ms)": lambda: elapsed_ms(lambda: parse_policy(thousand, "bench.yaml")),
         "compile 1,000 rules (ms)": lambda: elapsed_ms(lambda: compile_policy(loaded, outputs)),
