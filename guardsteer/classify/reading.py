@@ -22,6 +22,7 @@ Unit: TypeAlias = str | tuple[Any, ...]
 Gram: TypeAlias = str | Midstate
 """An n-gram, or the state of its hash where it is too long to be kept."""
 
+# A word that no n-gram fits into counts as a whole, so n-grams must be shorter than words read by pieces.
 _LONG_WORD = 24
 _LONG_TOKEN = 64
 
@@ -83,12 +84,10 @@ class _WordEdgeReader:
     word, or a pair (characters read before, new characters).
     """
 
-    __slots__ = ("_long", "_longest", "_shortest", "start")
+    __slots__ = ("_longest", "_shortest", "start")
 
     def __init__(self, shortest: int, longest: int) -> None:
         self._shortest, self._longest = shortest, longest
-        # A word shorter than the longest n-gram counts differently, so it is never read by pieces.
-        self._long = max(_LONG_WORD, longest)
         self.start: Place = ("", None)
 
     def read(self, place: Place, text: str) -> tuple[Place, list[Unit]]:
@@ -99,7 +98,7 @@ class _WordEdgeReader:
         if not words or text[-1].isspace():
             return self.start, words
         tail = words.pop()
-        if len(tail) > self._long:
+        if len(tail) > _LONG_WORD:
             words.append(("", f" {tail}"))
             return ("", _last(f" {tail}", self._longest - 1)), words
         return (tail, None), words

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import HashingVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from tests.classify.models import TEXTS, Model, build, recipes
 
@@ -56,6 +58,35 @@ def test_three_ways_agree_at_every_prefix(models: dict[str, Model], name: str, p
     expected = model.expected(texts)
     np.testing.assert_allclose(np.array(streamed), expected, rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(model.loaded.predict(texts), expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["ΑΣ"],
+        ["Α", "Σ", "Α"],
+        ["Α", "'", "Σ"],
+        ["Α", ".", "\u0301'", "Σ", "'", ":", "Α"],
+        ["1", "'", "Σ"],
+        ["Σ", "Σ", " ", "Σ"],
+        ["ΑΣ", "'" * 70, "Σ", "Σ'", "ʰ", "1", "ΑΣ\u00a8", "Α"],
+        ["ΑΣ'", "Α", "ΑΣ ", "Α"],
+    ],
+)
+@pytest.mark.parametrize("analyzer", ["char", "char_wb", "word"])
+@pytest.mark.parametrize("accents", [None, "unicode"])
+def test_a_capital_sigma_is_lowered_as_in_the_whole_text(
+    tmp_path: Path, pieces: list[str], analyzer: str, accents: str | None
+) -> None:
+    """A model that knows nothing but the two small sigmas and what stands before them."""
+    vectorizer = HashingVectorizer(
+        analyzer=analyzer, ngram_range=(1, 2), n_features=4096, alternate_sign=False, strip_accents=accents
+    )
+    model = build(tmp_path / "sigma", vectorizer, LogisticRegression(C=1e4), 2)
+    state = model.loaded.start()
+    for piece, text in zip(pieces, prefixes(pieces), strict=True):
+        state.push(piece)
+        np.testing.assert_allclose([state.scores()], model.expected([text]), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", recipes())
