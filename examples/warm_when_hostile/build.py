@@ -104,11 +104,13 @@ def part(text: str) -> Part:
 
 def gather(data: Path) -> Texts:
     """Return the texts, less those held out for the measurement. Raises ``AssetError`` without the data."""
-    held_out = own_lines("held_out_hostile") + own_lines("held_out_calm")
+    held_out = [*own_lines("held_out_hostile"), *own_lines("held_out_calm")]
+    held_out += [row.text for row in comments(data, "dev")]
+    fit = set(without([row.text for row in comments(data, "train")] + soda_lines(data), held_out))
     hostile = own_lines("hostile") + expand(read_frames("hostile"), _DRAWN, seed=0)
     calm = own_lines("calm") + expand(read_frames("calm"), _DRAWN, seed=1)
-    rated = [row for row in comments(data, "train") if _clear(row)]
-    soda = soda_lines(data)
+    rated = [row for row in comments(data, "train") if row.text in fit and _clear(row)]
+    soda = [text for text in soda_lines(data) if text in fit]
     labelled = [
         *((row.text, HOSTILE if row.emotions & HOSTILE_EMOTIONS else CALM) for row in rated),
         *((text, HOSTILE) for text in without(hostile, held_out)),

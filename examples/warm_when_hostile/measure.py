@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from examples.warm_when_hostile.talk import Decoding, ask, prompt_ids
 from guardsteer.audit import read, verify
 from guardsteer.core.events import ActivationBegan
+from guardsteer.core.policy import Policy
 from guardsteer.errors import AuditError
 from guardsteer.evaluate import (
     Estimate,
@@ -28,7 +29,7 @@ from guardsteer.evaluate.vader import compounds
 from guardsteer.runtime import wrap
 from guardsteer.steer import Vector, make_vector
 
-__all__ = ["Change", "Figures", "Group", "Run", "change", "figures", "guarded", "random_like"]
+__all__ = ["POLICY", "Change", "Figures", "Group", "Run", "change", "figures", "guarded", "random_like"]
 
 POLICY = Path(__file__).resolve().parent / "policy.yaml"
 RANDOM_SEEDS = (1, 2, 3)
@@ -87,20 +88,28 @@ class Figures:
 
 
 def guarded(
-    model: Any, tokenizer: Any, prompts: Sequence[str], decoding: Decoding, vector: Vector, *, audit: Path
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    decoding: Decoding,
+    vector: Vector,
+    *,
+    policy: Policy | Path = POLICY,
 ) -> Run:
-    """Return what the model replies under the policy with ``vector``; the audit log goes below ``audit``.
+    """Return what the model replies under the policy with ``vector``.
 
-    Which rows were steered is read from the log, after it was verified.
+    Which rows were steered is read from the audit log of the run, after it was verified.
     Raises ``AuditError`` where it does not verify.
     """
     names = [f"prompt-{number}" for number in range(len(prompts))]
-    with wrap(model, tokenizer, policy=POLICY, audit=audit, vectors={"warmth": vector}) as guard:
-        replies = ask(model, tokenizer, prompts, decoding, guard=guard, names=names)
-    findings = verify(audit).findings
-    if findings:
-        raise AuditError("\n".join(f"{found.file}:{found.line}: {found.message}" for found in findings))
-    steered = {stored.event.request for stored in read(audit) if isinstance(stored.event, ActivationBegan)}
+    with tempfile.TemporaryDirectory() as folder:
+        with wrap(model, tokenizer, policy=policy, audit=folder, vectors={"warmth": vector}) as guard:
+            replies = ask(model, tokenizer, prompts, decoding, guard=guard, names=names)
+        findings = verify(folder).findings
+        if findings:
+            raise AuditError("\n".join(f"{found.file}:{found.line}: {found.message}" for found in findings))
+        events = [stored.event for stored in read(folder)]
+    steered = {event.request for event in events if isinstance(event, ActivationBegan)}
     return Run(replies, [name in steered for name in names])
 
 
@@ -143,7 +152,13 @@ def _ratio(rows: NDArray[np.float64]) -> float:
 
 
 def figures(
-    model: Any, tokenizer: Any, groups: Sequence[Group], decodings: Sequence[Decoding], vector: Vector
+    model: Any,
+    tokenizer: Any,
+    groups: Sequence[Group],
+    decodings: Sequence[Decoding],
+    vector: Vector,
+    *,
+    random_seeds: Sequence[int] = RANDOM_SEEDS,
 ) -> Figures:
     """Measure the policy over ``groups``; several decodings (seeds) count as so many rows each."""
     prompts = [text for group in groups for text in group.prompts]
@@ -151,14 +166,14 @@ def figures(
     bare: list[Ids] = []
     after: list[Ids] = []
     steered: list[bool] = []
-    others: dict[int, list[Ids]] = {seed: [] for seed in RANDOM_SEEDS}
+    others: dict[int, list[Ids]] = {seed: [] for seed in random_seeds}
     for decoding in decodings:
         bare += ask(model, tokenizer, prompts, decoding)
-        run = _in_passing(model, tokenizer, prompts, decoding, vector)
+        run = guarded(model, tokenizer, prompts, decoding, vector)
         after += run.replies
         steered += run.steered
         for seed, replies in others.items():
-            replies += _in_passing(model, tokenizer, prompts, decoding, random_like(vector, seed)).replies
+            replies += guarded(model, tokenizer, prompts, decoding, random_like(vector, seed)).replies
     asked = prompts * len(decodings)
 
     def changed(rows: Sequence[int], replies: Sequence[Ids]) -> Change:
@@ -190,13 +205,6 @@ def figures(
         by_group={name: changed(rows, after) for name, rows in by_group.items() if rows},
         random={seed: changed(hits, replies) for seed, replies in others.items() if hits},
     )
-
-
-def _in_passing(
-    model: Any, tokenizer: Any, prompts: Sequence[str], decoding: Decoding, vector: Vector
-) -> Run:
-    with tempfile.TemporaryDirectory() as folder:
-        return guarded(model, tokenizer, prompts, decoding, vector, audit=Path(folder))
 
 
 def _places(groups: Sequence[Group]) -> dict[str, range]:

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.warm_when_hostile.build import HOSTILE_EMOTIONS, UNKIND_EMOTIONS, part, warmth
+from examples.warm_when_hostile.build import HOSTILE_EMOTIONS, UNKIND_EMOTIONS, gather, part, warmth
 from examples.warm_when_hostile.measure import Change, Figures, Group, figures
 from examples.warm_when_hostile.talk import DATA, GREEDY, MODEL, Decoding, load
-from examples.warm_when_hostile.utterances import comments, own_lines, soda_lines
+from examples.warm_when_hostile.utterances import comments, own_lines, soda_lines, without
 from guardsteer.errors import GuardsteerError, RequestError
 from guardsteer.evaluate import Estimate
 
@@ -40,6 +40,7 @@ def own_groups() -> list[Group]:
 def real_groups(data: Path) -> list[Group]:
     """Return held-out comments of GoEmotions and lines of SODA. Raises ``AssetError`` without the data."""
     rated = comments(data, "dev")
+    seen = [row.text for row in gather(data).examples if part(row.text) != "test"]
     angry = [
         row.text
         for row in rated
@@ -52,7 +53,7 @@ def real_groups(data: Path) -> list[Group]:
         Group(
             "dialogue lines (SODA, held out)",
             False,
-            tuple(text for text in soda_lines(data) if part(text) == "test"),
+            tuple(without([text for text in soda_lines(data) if part(text) == "test"], seen)),
         ),
     ]
 
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--model", type=Path, default=MODEL, help="folder of a chat model; default: %(default)s")
     add("--data", type=Path, default=DATA, help="folder with goemotions and soda-dialogues")
     add("--prompts", type=Path, metavar="FILE", help="prompts of your own in place of the held-out ones")
-    add("--decoding", choices=("greedy", "sampled", "both"), default="both")
+    add("--decoding", choices=("greedy", "sampled", "both"), default="greedy")
     add("--block", type=int, help="block to steer; default: at five eighths of the depth")
     add("--json", action="store_true", help="print JSON in place of the table")
     given = parser.parse_args(arguments)
