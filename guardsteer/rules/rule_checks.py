@@ -87,6 +87,8 @@ def _check_disabled(
             continue
         if vector.text != "all":
             _check_vector(report, vector, vectors)
+        elif not vectors:
+            report.add(vector.start, "there are no vectors to disable", "declare them under 'vectors:'")
         if steered and (vector.text == "all" or vector.text in steered):
             message = "the rule disables a vector that it also adds or subtracts, so that would never act"
             report.add(vector.start, message, "use two rules")

@@ -227,6 +227,13 @@ def test_without_outputs_the_scores_of_assets_are_not_checked() -> None:
         parse_policy(changed("swearing.match", "swearing.mach"), FILE)
 
 
+def test_disabling_all_of_no_vectors_is_refused() -> None:
+    text = 'guardsteer: 1\nname: x\nrules: [{id: r, when: "true", disable: all}]\n'
+    assert [(p.line, p.column, p.message) for p in refused(text)] == [
+        (3, 40, "there are no vectors to disable")
+    ]
+
+
 def test_an_asset_without_outputs_gives_no_scores() -> None:
     with pytest.raises(PolicyError, match="no output 'billing' \\(there are no outputs\\)"):
         parse_policy(SUPPORT, FILE, outputs=lambda _: ())
