@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from operator import mul
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -19,9 +18,9 @@ from guardsteer.classify.characters import (
     case_context,
     case_of,
 )
-from guardsteer.classify.reading import Gram, Place, Unit
-from guardsteer.classify.recent import Recent
-from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
+from guardsteer.classify.packs import Packer, Weights
+from guardsteer.classify.reading import Gram, Place
+from guardsteer.classify.tally import CurvedTally, PlainTally, ProportionalTally, Tally
 from guardsteer.classify.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
@@ -35,11 +34,6 @@ Activation: TypeAlias = Literal["sigmoid", "softmax", "one_vs_rest"]
 ``sigmoid``: each output by itself. ``softmax``: multinomial. ``one_vs_rest``: a sigmoid each, then
 divided by their sum.
 """
-
-Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-
-_CACHED_UNITS = 8_192
-_CACHED_CHARACTERS = 32
 
 # Below this a squared norm is what rounding left of zero: every feature present adds far more.
 _NO_NORM = 1e-12
@@ -57,18 +51,13 @@ class LinearClassifier:
 
     __slots__ = (
         "_bias",
-        "_curved",
         "_digest",
-        "_flat",
         "_graph",
         "_norm",
-        "_nothing",
         "_outputs",
-        "_packs",
-        "_scaled",
-        "_squares",
         "_weight",
         "activation",
+        "packer",
         "vectorizer",
     )
 
@@ -86,22 +75,12 @@ class LinearClassifier:
         self.vectorizer = vectorizer
         self.activation: Activation = activation
         self._weight = weight
-        idf = vectorizer.idf
-        self._scaled = np.ascontiguousarray(weight if idf is None else weight * idf[:, None])
-        # Memory views give single numbers several times faster than arrays, and copy nothing.
-        self._flat = self._scaled.reshape(-1).data
-        self._squares = None if idf is None else (idf * idf).data
+        self.packer = Packer(vectorizer, weight)
         self._bias = tuple(bias)
-        self._curved = vectorizer.settings.curved
         self._norm = vectorizer.settings.norm is not None
         self._outputs = outputs
         self._digest = digest
         self._graph = graph
-        self._packs: Recent[Unit, Pack] = Recent(_CACHED_UNITS)
-        columns = ((),) * len(outputs)
-        self._nothing: Pack = (
-            ((), (), (), columns) if self._curved else ((), (), (), 0.0, (0.0,) * len(outputs))
-        )
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -157,49 +136,6 @@ class LinearClassifier:
         total = sum(parts)
         return [part / total for part in parts] if total else [1.0 / len(parts)] * len(parts)
 
-    def pack(self, unit: Unit) -> Pack:
-        """Return what a unit of text adds to a tally; cached."""
-        pack = self._packs.older(unit)
-        if pack is None:
-            pack = self.pack_grams(self.vectorizer.reader.grams(unit))
-            if sum(map(len, unit)) <= _CACHED_CHARACTERS:
-                self._packs.put(unit, pack)
-        return pack
-
-    def pack_grams(self, grams: Sequence[Gram]) -> Pack:
-        """Return what n-grams add to a tally."""
-        return self._pack_counts(self.vectorizer.counts(grams))
-
-    def pack_difference(self, difference: Counter[Gram]) -> Pack:
-        """Return what adding n-grams, or removing those with a negative count, does to a tally."""
-        added = self.vectorizer.counts(difference.elements())
-        removed = self.vectorizer.counts((-difference).elements())
-        for index, count in removed.items():
-            added[index] = added.get(index, 0) - count
-        return self._pack_counts(added)
-
-    def _pack_counts(self, counts: dict[int, int]) -> Pack:
-        if not counts:
-            return self._nothing
-        indices = tuple(counts)
-        steps = tuple(counts.values())
-        squares = self._squares
-        square = (1.0,) * len(indices) if squares is None else tuple([squares[index] for index in indices])
-        columns = self._columns(indices)
-        if self._curved:
-            return indices, steps, square, columns
-        slopes = tuple([2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905
-        products = tuple([sum(map(mul, column, steps)) for column in columns])
-        return indices, steps, slopes, 0.5 * sum(map(mul, slopes, steps)), products
-
-    def _columns(self, indices: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
-        """Return weight times idf, [output][feature], of some features."""
-        outputs = len(self._outputs)
-        if outputs == 1:
-            flat = self._flat
-            return (tuple([flat[index] for index in indices]),)
-        return tuple(map(tuple, self._scaled[list(indices)].T.tolist()))
-
 
 class LinearState:
     """What one row has read: the place in the text and the running sums.
@@ -209,11 +145,12 @@ class LinearState:
 
     __slots__ = (
         "_before",
+        "_cache",
         "_classifier",
         "_difference",
         "_nothing_read",
         "_other",
-        "_packs",
+        "_packer",
         "_place",
         "_reader",
         "_tally",
@@ -221,7 +158,8 @@ class LinearState:
 
     def __init__(self, classifier: LinearClassifier) -> None:
         self._classifier = classifier
-        self._packs = classifier._packs
+        self._packer = classifier.packer
+        self._cache = classifier.packer.cache
         self._reader = classifier.vectorizer.reader
         self._place: Place = self._reader.start
         self._tally: Tally = classifier.tally()
@@ -256,7 +194,7 @@ class LinearState:
         unit = self._reader.open_unit(self._place)
         if unit is None:
             return classifier.probabilities(tally.products, tally.square)
-        return classifier.probabilities(*tally.peek(self._packs.young.get(unit) or classifier.pack(unit)))
+        return classifier.probabilities(*tally.peek(self._cache.young.get(unit) or self._packer.unit(unit)))
 
     def fork(self) -> LinearState:
         """Return an independent copy; costs a copy of the counts."""
@@ -271,7 +209,7 @@ class LinearState:
             return
         self._place, units = self._reader.read(self._place, text)
         for unit in units:
-            self._tally.add(self._packs.young.get(unit) or self._classifier.pack(unit))
+            self._tally.add(self._cache.young.get(unit) or self._packer.unit(unit))
 
     def _push_with_sigma(self, text: str) -> None:
         """Read text with a capital sigma in it, or after one whose small form is still open.
@@ -317,7 +255,7 @@ class LinearState:
         reader = self._reader
         self._place, units = reader.read(self._place, text)
         grams = [gram for unit in units for gram in reader.grams(unit)]
-        self._tally.add(self._classifier.pack_grams(grams))
+        self._tally.add(self._packer.grams(grams))
         self._other, other_units = reader.read(other, other_text)
         other_grams = [gram for unit in other_units for gram in reader.grams(unit)]
         difference = self._difference
@@ -329,7 +267,7 @@ class LinearState:
 
     def _close(self, other: Place, *, taken: bool) -> None:
         if taken:
-            self._tally.add(self._classifier.pack_difference(self._difference))
+            self._tally.add(self._packer.difference(self._difference))
             self._place = other
         self._other = None
         self._difference.clear()

@@ -176,7 +176,7 @@ def test_the_cache_of_words_is_bounded(models: dict[str, Model]) -> None:
     state = loaded.start()
     for number in range(40_000):
         state.push(f"w{number} ")
-    assert len(loaded._packs) <= 2 * 8_192
+    assert len(loaded.packer.cache) <= 2 * 8_192
 
 
 def test_unnormalised_weights_keep_their_precision(models: dict[str, Model]) -> None:
