@@ -185,6 +185,8 @@ class _Composer:
     def _resolved(self, node: ScalarNode) -> ScalarNode:
         if node.style == "" and not node.bad:
             node.value, message, hint = resolve(node.text)
+            if node.value is None and self.stack:
+                message, hint = "a value is missing", "give one, or remove the key"
             if message:
                 node.bad = True
                 self.report.add(node.start, message, hint)

@@ -125,9 +125,7 @@ def _explain(kind: str, context: Mapping[str, Any], loc: Sequence[int | str], no
 def _wrong_type(expected: str, what: str, got: str, node: Node) -> tuple[str, str]:
     hint = ""
     if isinstance(node, ScalarNode):
-        if node.value is None:
-            hint = "give a value, or remove the key"
-        elif expected == "a text":
+        if expected == "a text":
             hint = f'write "{clipped(node.text)}" in quotes'
         elif expected in ("a number", "a whole number") and node.style in ("'", '"'):
             hint = "remove the quotes"

@@ -43,8 +43,11 @@ MISTAKES: list[tuple[str, str, int, int, str, str]] = [
     ("exit: 0.5", "after: 1.5", 8, 58, "'after' must be a whole number, got the number 1.5", ""),
     ("exit: 0.5", "latch: yes", 8, 58, "'yes' is a boolean to some readers of YAML and text to others", "write true"),
     ("exit: 0.5", "latch: 1", 8, 58, "'latch' must be true or false, got the number 1", ""),
-    ("exit: 0.5", "hold: ~", 8, 57, "'hold' must be a whole number, got nothing", "give a value"),
+    ("exit: 0.5", "hold: ~", 8, 57, "a value is missing", "give one, or remove the key"),
+    ("use: support-intent", "use: ~", 5, 19, "a value is missing", "give one"),
+    ('fallback: "No."', "fallback:", 18, 10, "a value is missing", ""),
     # vectors
+    ("max_strength: 0.40", "max_strength: null", 11, 44, "a value is missing", ""),
     ("max_strength: 0.40", "max_strength: 0", 11, 44, "'max_strength' must be greater than 0, got the number 0", ""),
     ("max_strength: 0.40", "positions: [generatd]", 11, 42, "'positions' must be one of generated, last_prompt_token, assistant, all, got the text 'generatd'", "did you mean 'generated'?"),
     ("max_strength: 0.40", "blocks: [1, 1]", 11, 42, "1 is given twice in 'blocks'", "remove one"),
