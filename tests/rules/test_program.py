@@ -157,6 +157,16 @@ def test_equal_plans_of_a_row_in_a_row_are_one_object(
         assert (earlier is later) == (earlier == later)
 
 
+@given(rule_lists, signal_rows)
+def test_equal_completed_plans_in_a_row_are_one_object_too(
+    rules: list[dict[str, Any]], rows: list[list[float]]
+) -> None:
+    program = program_of(staged(rules, "bc"), classifiers={"s": ("a",), "p": ("b", "c")}, probes={"p": 2})
+    found = plans(program, [row for row in rows for _ in range(2)])
+    for earlier, later in pairwise(found):
+        assert (earlier is later) == (earlier == later)
+
+
 def staged(rules: list[dict[str, Any]], late: str) -> str:
     """Return rules in which the scores ``late`` come from the classifier p."""
     text = rules_text(rules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, TypeAlias
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -180,6 +181,23 @@ def test_with_nothing_missing_a_condition_is_what_python_says(
     """Both readings of a condition agree with the same expression evaluated by Python itself."""
     expected = [python(tree, world_of(signals, context, index)) for index, signals in enumerate(rows)]
     assert decisions(tree, rows, context) == [(value, value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        ("compare", "==", ("flag", "fa"), ("flag", "fb")),
+        ("compare", "!=", ("flag", "fa"), ("flag", "fb")),
+        ("compare", "==", ("flag", "fa"), ("constant", False)),
+        ("compare", "!=", ("constant", True), ("flag", "fb")),
+        ("and", ("flag", "fa"), ("flag", "fb")),
+        ("or", ("flag", "fa"), ("not", ("flag", "fb"))),
+    ],
+)
+def test_every_row_of_the_truth_tables(tree: Tree) -> None:
+    rows = [[a, b, 0.0, 0.0] for a in (0.0, 1.0, NAN) for b in (0.0, 1.0, NAN)]
+    values = [kleene(tree, world_of(signals, {}, index)) for index, signals in enumerate(rows)]
+    assert decisions(tree, rows, {}) == [(value is True, value is not False) for value in values]
 
 
 def python(tree: Tree, world: dict[Tree, Any]) -> Any:
