@@ -49,6 +49,9 @@ def _run(audit: Path, *, kept: bool, as_json: bool) -> int:
     from guardsteer.demo import load_model
     from guardsteer.demo.showing import show
 
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     # A second thread only costs on a model this small.
     torch.set_num_threads(1)
     frame.progress("loading the demo model")
@@ -143,7 +146,8 @@ def _legend(tokens: Sequence[Token]) -> str:
         for vector, strength in token.active.items():
             seen[vector, strength] = seen.get((vector, strength), 0) + 1
     return ", ".join(
-        f"'{'+' if strength > 0 else '-'}' {vector} at {strength:+.2f} for {count} tokens"
+        f"'{'+' if strength > 0 else '-'}' {vector} at {strength:+.2f} for {count} "
+        + ("token" if count == 1 else "tokens")
         for (vector, strength), count in seen.items()
     )
 
