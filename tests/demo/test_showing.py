@@ -45,7 +45,7 @@ def test_a_billing_complaint_is_answered_warmly(shown: dict[str, Shown]) -> None
     case = shown["billing-complaint"]
     assert tone_of(case.unguarded) != "warm"
     assert tone_of(text_of(case)) == "warm"
-    assert signs(case) == {("empathy", True)}
+    assert signs(case) == {("empathy", True), ("empathy_after", True)}
     assert "14 days" in case.unguarded
     assert "14 days" in text_of(case)
 
@@ -54,7 +54,7 @@ def test_fishing_for_praise_gets_less_of_it(shown: dict[str, Shown]) -> None:
     case = shown["fishing-for-praise"]
     assert has_flattery(case.unguarded)
     assert not has_flattery(text_of(case))
-    assert ("sycophancy", False) in signs(case)
+    assert signs(case) == {("sycophancy", False)}
 
 
 def test_the_refusal_path_has_not_one_steered_token(shown: dict[str, Shown]) -> None:
