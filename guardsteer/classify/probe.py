@@ -62,7 +62,11 @@ class Probe:
         return int(self.weight.shape[1])
 
     def score(self, hidden: Tensor) -> Tensor:
-        """Return the probabilities [..., output] float32 of ``hidden`` [..., width], on its device.
+        """Return the probabilities [..., output] float32 of ``hidden`` [..., width], on its device."""
+        return torch.sigmoid(self.logits(hidden))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the log-odds [..., output] float32 of ``hidden`` [..., width], on its device.
 
         Computed in float32 whatever the model's dtype: small bfloat16 products are slow, and their
         rounding would move scores across thresholds.
@@ -71,7 +75,9 @@ class Probe:
         if placed is None:
             placed = (self.weight.to(hidden.device), self.bias.to(hidden.device))
             self._placed[hidden.device] = placed
-        return torch.sigmoid(torch.nn.functional.linear(hidden.to(torch.float32), *placed))
+        if hidden.dtype is not torch.float32:
+            hidden = hidden.to(torch.float32)
+        return torch.nn.functional.linear(hidden, *placed)
 
     def check(self, identity: Fingerprint) -> None:
         """Raise ``BindingError`` unless it was trained on the model of this fingerprint."""

@@ -44,12 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(audit: Path, *, kept: bool, as_json: bool) -> int:
     import torch
+    from transformers.utils import logging
 
     from guardsteer.audit import verify
     from guardsteer.demo import load_model
     from guardsteer.demo.showing import show
-
-    from transformers.utils import logging
 
     logging.disable_progress_bar()
     # A second thread only costs on a model this small.

@@ -16,7 +16,7 @@ from torch import Tensor
 from guardsteer.errors import HostError, UnsupportedError
 from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
-from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
 from guardsteer.steer.deltas import Composer
 
@@ -209,7 +209,8 @@ class Generation:
         self._visited += 1
         probes = self._probes
         if probes is not None and block in probes.blocks and self._end >= self.width:
-            probes.read(block, hidden[:, self._first_read() - self._past :])
+            first = self.width - 1 - self._past
+            probes.read(block, hidden if first <= 0 else hidden[:, first:])
             if block == probes.last:
                 self._complete(probes)
         delta = self._layer.delta(block, hidden)
@@ -223,17 +224,19 @@ class Generation:
                 "what was decided was not applied; the model skips or repeats blocks"
             )
 
-    def _first_read(self) -> int:
-        """Return the first column of this pass that a probe may be asked about."""
-        return max(self.width - 1, self._past)
-
     def _complete(self, probes: ProbeBank) -> None:
         """Finish the decisions of this pass with what the probes read in it.
 
         Drafted steps are decided again from the first one, each with its own probe before the next.
         """
-        offset = self._first_read()
+        # The first column of this pass that a probe was asked about.
+        offset = max(self.width - 1, self._past)
+        slots = probes.slots
         for row, scores in zip(self.rows, probes.take(), strict=True):
+            if len(scores) == 1:
+                if not row.step.complete:
+                    row.complete(row.step, slots, probabilities(scores[0]))
+                continue
             steps = _unsettled(row.step, self._fresh)
             drafted = row.drafting
             if steps and drafted:
@@ -242,13 +245,11 @@ class Generation:
                 if drafted and place:
                     row.advance(step.token)
                 if not row.step.complete:
-                    row.complete(row.step, probes.slots, scores[self._column(row.step) - offset])
+                    logits = scores[self.width - 1 + row.step.index - offset]
+                    row.complete(row.step, slots, probabilities(logits))
                 if drafted:
                     row.save()
         self._settle(late=True)
-
-    def _column(self, step: Step) -> int:
-        return self.width - 1 + step.index
 
 
 def _unsettled(newest: Step, first: int) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,17 +10,19 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["PlacedProbe", "Probe", "ProbeBank"]
+__all__ = ["PlacedProbe", "Probe", "ProbeBank", "probabilities"]
+
+_FAR = 700.0
 
 
 class Probe(Protocol):
-    """A probability for each output from a block's hidden state."""
+    """A log-odds for each output from a block's hidden state."""
 
     @property
     def block(self) -> int:
         """The block whose output it reads."""
 
-    def score(self, hidden: Tensor) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
         """Return ``[..., output]`` from ``hidden: [..., width]``."""
 
 
@@ -38,19 +41,30 @@ class ProbeBank:
     """
 
     def __init__(self, placed: Sequence[PlacedProbe]) -> None:
-        self._placed = tuple(sorted(placed, key=lambda entry: entry.probe.block))
+        ordered = sorted(placed, key=lambda entry: entry.probe.block)
         self._read: list[Tensor] = []
-        self.blocks = frozenset(entry.probe.block for entry in self._placed)
+        self.blocks: dict[int, list[Probe]] = {}
+        for entry in ordered:
+            self.blocks.setdefault(entry.probe.block, []).append(entry.probe)
         self.last = max(self.blocks)
-        self.slots = tuple(slot for entry in self._placed for slot in entry.slots)
+        self.slots = tuple(slot for entry in ordered for slot in entry.slots)
 
     def read(self, block: int, hidden: Tensor) -> None:
         """Score ``hidden: [row, column, width]`` with every probe of ``block``."""
-        self._read.extend(entry.probe.score(hidden) for entry in self._placed if entry.probe.block == block)
+        for probe in self.blocks[block]:
+            self._read.append(probe.logits(hidden))
 
     def take(self) -> list[list[list[float]]]:
-        """Return all scores of the pass, ``[row][column][slot]``, and forget them."""
+        """Return the log-odds of the pass, ``[row][column][slot]``, and forget them."""
         read, self._read = self._read, []
         stacked = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
         scores: list[list[list[float]]] = stacked.tolist()
         return scores
+
+
+def probabilities(logits: Sequence[float]) -> list[float]:
+    """Return the probability of each log-odds; nan stays nan, which rules take for missing.
+
+    Done here rather than on the device: a few numbers cost less than one more kernel.
+    """
+    return [1.0 / (1.0 + math.exp(-x)) if x > -_FAR else x if math.isnan(x) else 0.0 for x in logits]

@@ -85,6 +85,7 @@ class Row:
         "_reader",
         "_saved",
         "_signals",
+        "_waits",
         "finished",
         "group",
         "halt_rule",
@@ -121,10 +122,12 @@ class Row:
         self._reader = TextReader(kit.vocabulary)
         self._active: list[tuple[Reading, TextState]] = []
         self._engine = kit.program.start(context)
+        self._waits = kit.program.has_within
         self._read_prompt(prompt, user)
         self.step = Step(None, 0, -1, hash(tuple(prompt)), kit.idle)
         self.prompt_key = self.step.key
-        self._decide(self.step)
+        self.step.complete = not self._waits
+        self._settle(self.step, self._engine.before(self._signals))
 
     def _read_prompt(self, prompt: Sequence[int], user: tuple[int, int] | None) -> None:
         text = self._reader.read(prompt)
@@ -167,12 +170,14 @@ class Row:
                     self._signals[reading.first : reading.end] = state.scores()
                 except Exception as error:
                     self._break(reading, error)
-        self._decide(step)
-
-    def _decide(self, step: Step) -> None:
-        plan = self._engine.before(self._signals)
-        step.complete = not self._kit.program.has_within
-        self._settle(step, plan)
+        engine = self._engine
+        plan = engine.before(self._signals)
+        step.complete = not self._waits
+        settled = self._waits or (plan is parent.plan and parent.parent is not None)
+        if settled and not engine.changes and not self._failures and plan.halt < 0:
+            step.plan = plan
+        else:
+            self._settle(step, plan)
 
     def complete(self, step: Step, slots: Sequence[int], scores: Sequence[float]) -> None:
         """Finish the newest step with what the probes read: ``scores`` go into signal ``slots``."""
@@ -181,8 +186,21 @@ class Row:
             return
         for slot, score in zip(slots, scores, strict=True):
             self._signals[slot] = score
-        if self.halt_step < 0:
-            self._settle(step, self._engine.within(self._signals))
+        if self.halt_step >= 0:
+            return
+        engine = self._engine
+        plan = engine.within(self._signals)
+        parent = step.parent
+        if (
+            parent is not None
+            and plan is parent.plan
+            and parent.parent is not None
+            and not engine.changes
+            and step.note is None
+        ):
+            step.plan = plan
+        else:
+            self._settle(step, plan)
 
     def _settle(self, step: Step, plan: Plan) -> None:
         if plan.halt >= 0:
@@ -222,7 +240,17 @@ class Row:
     def fork(self) -> Row:
         """Return an independent row with the same past, for a beam that splits."""
         copy = Row.__new__(Row)
-        for name in ("_ends", "_pad", "_kit", "group", "news", "prompt_key", "prompt_tokens", "step"):
+        for name in (
+            "_ends",
+            "_pad",
+            "_kit",
+            "_waits",
+            "group",
+            "news",
+            "prompt_key",
+            "prompt_tokens",
+            "step",
+        ):
             setattr(copy, name, getattr(self, name))
         copy._saved = {}
         copy._load(self._state())
