@@ -69,27 +69,34 @@ class PlainTally:
 class ProportionalTally:
     """Values are counts times idf. Memory: one entry for each distinct feature of the text."""
 
-    __slots__ = ("_counts", "products", "square")
+    __slots__ = ("_counts", "_peeked", "products", "square")
 
     def __init__(self, outputs: int) -> None:
         self._counts: dict[int, int] = {}
+        self._peeked: tuple[Pack, list[int], Sequence[float], float] | None = None
         self.products: Sequence[float] = [0.0] * outputs
         self.square = 0.0
 
     def add(self, pack: Pack) -> None:
         """Add a unit of text."""
-        indices, steps, slopes, constant, products = pack
-        counts = self._counts
-        before = list(map(counts.get, indices, _NONE))
-        self.square += constant + sum(map(mul, slopes, before))
-        counts.update(zip(indices, map(add, before, steps)))  # noqa: B905
-        self.products = _sum(self.products, products)
+        peeked = self._peeked
+        # The word that was open at the last look is most often the one that is now complete.
+        if peeked is None or peeked[0] is not pack:
+            self.peek(pack)
+            peeked = self._peeked
+        if peeked is not None:
+            _, before, self.products, self.square = peeked
+            self._counts.update(zip(pack[0], map(add, before, pack[1])))  # noqa: B905
+            self._peeked = None
 
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
         """Return the sums as they would be."""
-        indices, _, slopes, constant, products = pack
-        growth = constant + sum(map(mul, slopes, map(self._counts.get, indices, _NONE)))
-        return _sum(self.products, products), self.square + growth
+        indices, _, slopes, constant, sums = pack
+        before = list(map(self._counts.get, indices, _NONE))
+        products = _sum(self.products, sums)
+        square = self.square + (constant + sum(map(mul, slopes, before)))
+        self._peeked = (pack, before, products, square)
+        return products, square
 
     def fork(self) -> ProportionalTally:
         """Return an independent copy."""

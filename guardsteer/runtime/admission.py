@@ -53,6 +53,7 @@ class Admission:
             probes=ProbeBank(kit.probes) if kit.probes else None,
             beams=beams,
             blackout=auditor.blackout,
+            hooked=len(kit.hooked_blocks),
         )
 
     def fail(self, generation: Generation, auditor: Auditor, error: BaseException) -> None:

@@ -48,6 +48,7 @@ class Generation:
         probes: ProbeBank | None,
         beams: bool,
         blackout: Blackout,
+        hooked: int,
     ) -> None:
         self.rows = rows
         self.width = width
@@ -59,7 +60,7 @@ class Generation:
         self._past = -1
         self._end = 0
         self._fresh = 0
-        self._visited = 0
+        self._hooked = self._visited = hooked
         self._layer = Layer(
             composer,
             spans,
@@ -77,6 +78,8 @@ class Generation:
 
         ``input_ids: [row, column]``. Raises ``UnsupportedError`` where rows or columns cannot be told.
         """
+        if self._visited != self._hooked:
+            self.end_pass()
         if input_ids is None:
             raise UnsupportedError(
                 "a forward pass without input_ids: its text cannot be read; pass input_ids"
@@ -216,11 +219,14 @@ class Generation:
         delta = self._layer.delta(block, hidden)
         return None if delta is None else hidden + delta
 
-    def end_pass(self, blocks: int) -> None:
-        """Check that the pass went through every hooked block once; raises ``HostError``."""
-        if self._visited != blocks:
+    def end_pass(self) -> None:
+        """Check that the last pass went through every hooked block once; raises ``HostError``.
+
+        Called before the next pass and at the end, so that no hook is needed behind the model.
+        """
+        if self._visited != self._hooked:
             raise HostError(
-                f"a forward pass went through {self._visited} of {blocks} hooked blocks: "
+                f"a forward pass went through {self._visited} of {self._hooked} hooked blocks: "
                 "what was decided was not applied; the model skips or repeats blocks"
             )
 

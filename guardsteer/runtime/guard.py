@@ -56,7 +56,6 @@ class Guard:
         self._lock = threading.Lock()
         self._in_flight = 0
         self._hooks: HookSet | None = attach(self._hook_specs())
-        self._hooked = len(kit.hooked_blocks)
         vars(model)["generate"] = self.generate
         auditor.attached()
 
@@ -101,6 +100,7 @@ class Guard:
         with self._running(generation):
             try:
                 output = type(self._model).generate(self._model, **kwargs)
+                generation.end_pass()
             except BaseException as error:
                 admission.fail(generation, self._auditor, error)
                 raise
@@ -157,13 +157,14 @@ class Guard:
     def _hook_specs(self) -> list[HookSpec]:
         model = self._model
         # Compiled models are refused, so nothing here is ever traced.
-        specs = [
+        return [
             HookSpec(model, "forward_pre", self._before, prepend=True, with_kwargs=True, traceable=True),
-            HookSpec(model, "forward", self._after, prepend=True, traceable=True),
-        ]
-        return specs + [
-            HookSpec(self._kit.layout.blocks[block], "forward", self._at(block), prepend=True, traceable=True)
-            for block in self._kit.hooked_blocks
+            *(
+                HookSpec(
+                    self._kit.layout.blocks[block], "forward", self._at(block), prepend=True, traceable=True
+                )
+                for block in self._kit.hooked_blocks
+            ),
         ]
 
     def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -185,11 +186,6 @@ class Guard:
             return None if steered is None else with_hidden(output, steered)
 
         return steer
-
-    def _after(self, _: Any, __: Any, ___: Any) -> None:
-        generation = self._current.generation
-        if generation is not None:
-            generation.end_pass(self._hooked)
 
     # --- one call ----------------------------------------------------------------------------
 

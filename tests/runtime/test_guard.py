@@ -226,3 +226,15 @@ def test_another_tokenizer_makes_another_model(made: Bench) -> None:
     changed = byte_tokenizer()
     changed.add_tokens(["zz"])
     assert fingerprint(made.model, changed).digest != fingerprint(made.model, made.tokenizer).digest
+
+
+def test_a_model_that_skips_a_hooked_block_is_found_at_once(made: Bench, tmp_path: Path) -> None:
+    """Known bug elsewhere: decisions that were logged although no block ever applied them."""
+    layers = made.model.model.layers
+    with wrap(made, tmp_path) as guard:
+        whole = list(layers)
+        made.model.model.layers = torch.nn.ModuleList(whole[:2])
+        with pytest.raises(HostError, match="2 of 4 hooked blocks"):
+            guard.generate(**batch([PROMPT]), max_new_tokens=3, use_cache=False)
+        made.model.model.layers = layers
+        assert guard.generate(**batch([PROMPT]), max_new_tokens=3).shape == (1, 7)
