@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from guardsteer.classify.linear import Activation
+from guardsteer.classify.activation import Activation
 from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.errors import ClassifierError, Problem
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guardsteer.classify.activation import Activation
 from guardsteer.classify.artifact import tensor_offset
 from guardsteer.errors import ClassifierError, Problem
-
-if TYPE_CHECKING:
-    from guardsteer.classify.linear import Activation
 
 __all__ = ["MODEL_FILE", "WEIGHTS_FILE", "Graph", "build_graph"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guardsteer.classify.activation import Activation
 from guardsteer.classify.characters import (
     CAPITAL_SIGMA,
     PLAIN,
@@ -26,14 +27,7 @@ from guardsteer.classify.vectorizer import Vectorizer
 if TYPE_CHECKING:
     from guardsteer.classify.graph import Graph
 
-__all__ = ["Activation", "LinearClassifier", "LinearState"]
-
-Activation: TypeAlias = Literal["sigmoid", "softmax", "one_vs_rest"]
-"""How decision values become probabilities.
-
-``sigmoid``: each output by itself. ``softmax``: multinomial. ``one_vs_rest``: a sigmoid each, then
-divided by their sum.
-"""
+__all__ = ["LinearClassifier", "LinearState"]
 
 # Below this a squared norm is what rounding left of zero: every feature present adds far more.
 _NO_NORM = 1e-12

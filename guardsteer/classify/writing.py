@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from guardsteer.classify.activation import Activation
 from guardsteer.classify.artifact import check_tensors, write_tensors, write_vocabulary
 from guardsteer.classify.card import CARD_FILE, FORMAT, parse_card
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, build_graph
-from guardsteer.classify.linear import Activation
 from guardsteer.classify.load import VOCABULARY_FILE
 from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.core.digests import digest_bytes

@@ -9,15 +9,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from guardsteer.assets import KINDS, Catalog, Kind
 from guardsteer.cli import frame
+from guardsteer.cli.checks import Check
 from guardsteer.errors import AssetError
 
-__all__ = ["Check", "register", "run"]
+__all__ = ["register", "run"]
 
 LIBRARIES = (
     "torch",
@@ -36,16 +37,6 @@ LIBRARIES = (
     "ahocorasick_rs",
 )
 MINIMUM_PYTHON = (3, 11)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at; ``advice`` says what to do where it is not well."""
-
-    name: str
-    ok: bool
-    detail: str
-    advice: str = ""
 
 
 def register(subparsers: frame.Subparsers) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from guardsteer.cli.doctor import Check
+from guardsteer.cli.checks import Check
 from guardsteer.cli.models import load_model
 from guardsteer.errors import GuardsteerError, HostError
 

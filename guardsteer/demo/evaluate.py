@@ -24,13 +24,13 @@ from guardsteer.demo.card import render_card
 from guardsteer.demo.corpus.judge import ToneFound, facts_correct, has_flattery, is_refusal, tone_of
 from guardsteer.demo.corpus.tickets import Message, Ticket, draw_ticket
 from guardsteer.demo.tokenizer import render_prompt
+from guardsteer.evaluate import intervals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 __all__ = ["Evaluation", "Share", "evaluate", "held_out_tickets", "main", "reply_to", "wilson"]
 
-CONFIDENCE_Z = 1.959964
 TONES: tuple[ToneFound, ...] = ("cold", "neutral", "warm", "mixed")
 
 
@@ -67,11 +67,8 @@ def wilson(hits: int, count: int) -> Share:
     """Return the share with its 95 % interval (Wilson 1927), which is 0 to 1 if nothing was counted."""
     if count == 0:
         return Share(0, 0, math.nan, 0.0, 1.0)
-    z2 = CONFIDENCE_Z**2
-    share = hits / count
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    spread = CONFIDENCE_Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return Share(hits, count, share, max(0.0, middle - spread), min(1.0, middle + spread))
+    found = intervals.wilson(hits, count)
+    return Share(hits, count, found.value, found.low, found.high)
 
 
 def held_out_tickets(count: int, seed: int) -> tuple[Ticket, ...]:

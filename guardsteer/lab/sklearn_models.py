@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from guardsteer.classify.linear import Activation
+from guardsteer.classify.activation import Activation
 from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.classify.writing import LinearModel
 from guardsteer.errors import ClassifierError
