@@ -3,8 +3,8 @@
 ``python -m benchmarks.cost [--rounds 9] [--tokens 64] [--json]``. A random 15M-parameter Llama with a
 vocabulary of 32,000 words. ``full`` is a policy with 20 rules, 3 text classifiers (word and character
 n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is
-the same policy where no rule holds; ``still`` is a policy of one pattern that is never found. Times are
-CPU times of the whole process, so the audit's thread counts; each figure is a median over rounds.
+the same policy where no rule holds; ``still`` is a policy of one pattern that is never found. Each figure
+is a median over rounds; ``cpu`` is that of the whole process, the audit's writing thread included.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import guardsteer
 from guardsteer.classify.probe import Probe
 from guardsteer.host import fingerprint
 from guardsteer.lab.train_classifier import About, Example, Settings, train
+from guardsteer.runtime.admission import admit
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.halting import Fallback
 from guardsteer.steer import Vector, VectorCard, make_vector
@@ -214,49 +214,65 @@ def prompts(made: Setting, rows: int, tokens: int, seed: int) -> dict[str, Any]:
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(rows, tokens, dtype=torch.long)}
 
 
-def cpu_s(run: Callable[[], Any]) -> float:
-    """Return the CPU time of the whole process over one run."""
-    begun = time.process_time()
-    run()
-    return time.process_time() - begun
+@dataclass(frozen=True)
+class Taken:
+    """Seconds of all tokens but the first, and of a request for one token; wall and CPU time."""
+
+    steps_wall_s: float
+    steps_cpu_s: float
+    one_wall_s: float
+
+
+def take(generate: Callable[..., Any], inputs: dict[str, Any], tokens: int) -> Taken:
+    """Time a request for one token and one for ``tokens``."""
+    times = []
+    for count in (1, tokens):
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        generate(**inputs, max_new_tokens=count, min_new_tokens=count, do_sample=False)
+        times.append((time.perf_counter() - wall_s, time.process_time() - cpu_s))
+    (one_wall_s, one_cpu_s), (wall_s, cpu_s) = times
+    return Taken(wall_s - one_wall_s, cpu_s - one_cpu_s, one_wall_s)
 
 
 def compare(made: Setting, rows: int, tokens: int, rounds: int) -> dict[str, Any]:
-    """Return what a guard adds, interleaved: percent of a step, microseconds a step, a row and a request.
+    """Return what a guard adds, interleaved: percent of a step, microseconds a step and a row.
 
     A step's time is that of ``tokens`` tokens less that of one, so that a request's own cost (reading the
-    prompt, admission, its first and last records) is told apart: ``us_request``, for each row.
+    prompt, admission, its first and last records) is told apart: ``us_request``, for each row. ``bare
+    again`` is the bare model once more: what it differs by is noise.
     """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("bare", "full", "idle", "still")}
+    names = ("bare", "bare again", "full", "idle", "still")
+    found: dict[str, list[Taken]] = {name: [] for name in names}
     for turn in range(rounds + 1):
         inputs = prompts(made, rows, 32, turn)
-        for name in found:
-            if name == "bare":
-                taken = _times(made.model.generate, inputs, tokens)
+        for name in names:
+            if name.startswith("bare"):
+                taken = take(made.model.generate, inputs, tokens)
             else:
                 with made.guard(name) as guard:
-                    taken = _times(guard.generate, inputs, tokens)
+                    taken = take(guard.generate, inputs, tokens)
             if turn:
                 found[name].append(taken)
-    step = [long / (tokens - 1) for long, _ in found["bare"]]
-    result: dict[str, Any] = {"rows": rows, "bare_us_step": statistics.median(step) * 1e6}
-    for name in ("full", "idle", "still"):
-        extra = [long / (tokens - 1) - bare for (long, _), bare in zip(found[name], step, strict=True)]
-        request = [one - bare for (_, one), (_, bare) in zip(found[name], found["bare"], strict=True)]
+    result: dict[str, Any] = {
+        "rows": rows,
+        "bare_us_step": _median(taken.steps_wall_s for taken in found["bare"]) / (tokens - 1) * 1e6,
+    }
+    for name in names[1:]:
+        pairs = list(zip(found[name], found["bare"], strict=True))
+        wall_us = _median(a.steps_wall_s - b.steps_wall_s for a, b in pairs) / (tokens - 1) * 1e6
+        cpu_us = _median(a.steps_cpu_s - b.steps_cpu_s for a, b in pairs) / (tokens - 1) * 1e6
         result[name] = {
-            "overhead_percent": statistics.median(100 * a / b for a, b in zip(extra, step, strict=True)),
-            "us_step": statistics.median(extra) * 1e6,
-            "us_row_step": statistics.median(extra) * 1e6 / rows,
-            "us_request": statistics.median(request) * 1e6 / rows,
+            "overhead_percent": 100 * _median(a.steps_wall_s / b.steps_wall_s - 1 for a, b in pairs),
+            "us_step": wall_us,
+            "us_row_step": wall_us / rows,
+            "cpu_us_step": cpu_us,
+            "us_request": _median(a.one_wall_s - b.one_wall_s for a, b in pairs) * 1e6 / rows,
         }
     return result
 
 
-def _times(generate: Callable[..., Any], inputs: dict[str, Any], tokens: int) -> tuple[float, float]:
-    """Return the CPU times of all tokens but the first, and of a request for one token."""
-    one = cpu_s(partial(generate, **inputs, max_new_tokens=1, min_new_tokens=1, do_sample=False))
-    whole = cpu_s(partial(generate, **inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False))
-    return whole - one, one
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
 
 
 class Clock:
@@ -304,6 +320,45 @@ def inside(made: Setting, rows: int, prompt_tokens: int, tokens: int) -> float:
     return (clock.total_s - prefill_s) / (tokens - 1) * 1e6
 
 
+class _Length:
+    """Stands for a cache of which only the length is asked."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+
+    def get_seq_length(self) -> int:
+        """Return the number of columns."""
+        return self.columns
+
+
+def alone(made: Setting, prompt_tokens: int, tokens: int) -> float:
+    """Return microseconds a step of the guard's own code without the model, behind a prompt.
+
+    Inside ``generate`` a longer context also leaves less of the processor's cache to the guard; this is
+    what the length of the text itself costs.
+    """
+    draw = random.Random(7)
+    hidden = torch.zeros(1, 1, WIDTH)
+    with made.guard("full") as guard:
+        kit, auditor = guard._kit, guard._auditor
+        inputs = prompts(made, 1, prompt_tokens, 5)
+        admission = admit(kit, inputs, None, eos=frozenset({2}), pad=0, expansion=1)
+        generation = admission.begin(kit, auditor, beams=False, settings=made.model.generation_config)
+        cache = _Length(0)
+        generation.begin_pass(inputs["input_ids"], cache)
+        for block in kit.hooked_blocks:
+            generation.at_block(block, torch.zeros(1, prompt_tokens, WIDTH))
+        cache.columns = prompt_tokens
+        steps = [torch.tensor([[draw.randrange(259, len(made.tokenizer))]]) for _ in range(tokens)]
+        begun = time.perf_counter()
+        for ids in steps:
+            generation.begin_pass(ids, cache)
+            for block in kit.hooked_blocks:
+                generation.at_block(block, hidden)
+            cache.columns += 1
+        return (time.perf_counter() - begun) / tokens * 1e6
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
@@ -315,7 +370,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         made = setting(Path(name))
         results: dict[str, Any] = {
-            "batch_1": compare(made, 1, given.tokens, given.rounds),
+            "batch_1": compare(made, 1, given.tokens, 2 * given.rounds + 1),
             "batch_32": compare(made, 32, given.tokens, given.rounds),
         }
         short, long = 30, 1270
@@ -323,12 +378,15 @@ def main() -> None:
             (inside(made, 1, short, given.tokens), inside(made, 1, long, given.tokens))
             for _ in range(given.rounds)
         ]
+        loops = [(alone(made, short, 256), alone(made, long, 256)) for _ in range(given.rounds)]
         results["text_length"] = {
+            "alone_us_step": [statistics.median(pair[i] for pair in loops) for i in (0, 1)],
+            "alone_ratio": statistics.median(b / a for a, b in loops),
             "characters": [
                 len(made.tokenizer.decode(prompts(made, 1, n, 5)["input_ids"][0])) for n in (short, long)
             ],
-            "us_step": [statistics.median(pair[i] for pair in spans) for i in (0, 1)],
-            "ratio": statistics.median(b / a for a, b in spans),
+            "inside_us_step": [statistics.median(pair[i] for pair in spans) for i in (0, 1)],
+            "inside_ratio": statistics.median(b / a for a, b in spans),
         }
     print(json.dumps(results, indent=None if given.json else 2))
 

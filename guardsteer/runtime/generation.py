@@ -57,6 +57,7 @@ class Generation:
         self._probes = probes
         self.beams = beams
         self._blackout = blackout
+        self._dark = False
         self._past = -1
         self._end = 0
         self._fresh = 0
@@ -112,7 +113,9 @@ class Generation:
 
     def _settle(self, *, late: bool) -> None:
         """Take in what was decided last: plans, and whether anything may be steered at all."""
-        if self._blackout.active():
+        if not late:
+            self._dark = self._blackout.active()
+        if self._dark:
             for row in self.rows:
                 row.silence(self._fresh, halt=self._blackout.halts)
         self._layer.take(self.rows, late=late)
