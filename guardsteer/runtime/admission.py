@@ -157,8 +157,7 @@ def admit(
             prompt=request.prompt,
             user=request.last("user"),
             context=dict(request.context),
-            ends=eos,
-            pad=pad,
+            closing=eos if pad is None else eos | {pad},
         )
         rows += [first, *(first.fork() for _ in range(expansion - 1))]
     return Admission(

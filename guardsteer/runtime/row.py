@@ -77,16 +77,14 @@ class Row:
 
     __slots__ = (
         "_active",
-        "_ends",
+        "_closing",
         "_engine",
         "_failures",
         "_kit",
-        "_pad",
         "_reader",
         "_saved",
         "_signals",
         "_waits",
-        "finished",
         "group",
         "halt_rule",
         "halt_step",
@@ -104,18 +102,15 @@ class Row:
         prompt: Sequence[int],
         user: tuple[int, int] | None,
         context: dict[str, Any],
-        ends: frozenset[int],
-        pad: int | None,
+        closing: frozenset[int],
     ) -> None:
         self._kit = kit
         self.group = group
         self.prompt_tokens = len(prompt)
-        self.finished = False
         self.halt_step = -1
         self.halt_rule = -1
         self.news = True
-        self._ends = ends
-        self._pad = pad
+        self._closing = closing
         self._failures: list[tuple[str, str]] = []
         self._saved: dict[int, tuple[Any, ...]] = {}
         self._signals: list[float] = [0.0] * kit.program.n_signals
@@ -152,12 +147,12 @@ class Row:
         """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
         parent = self.step
         step = self.step = Step(parent, parent.index + 1, token, hash((parent.key, token)), self._kit.idle)
-        if self.finished or self.halt_step >= 0:
+        if self.halt_step >= 0:
             step.complete = True
             return
-        if token in self._ends or token == self._pad:
-            # Padding may follow a row that something else ended; a row that goes on is read on.
-            self.finished = token in self._ends
+        if token in self._closing:
+            # Nothing is decided at the end of a text, nor at the padding behind it, which may also follow
+            # a row that something else ended. A row that goes on after all is read on.
             step.complete = True
             step.note = Note((), ())
             self.news = True
@@ -182,7 +177,7 @@ class Row:
     def complete(self, step: Step, slots: Sequence[int], scores: Sequence[float]) -> None:
         """Finish the newest step with what the probes read: ``scores`` go into signal ``slots``."""
         step.complete = True
-        if self.finished or (self.halt_step >= 0 and self.halt_step < step.index):
+        if 0 <= self.halt_step < step.index:
             return
         for slot, score in zip(slots, scores, strict=True):
             self._signals[slot] = score
@@ -228,7 +223,7 @@ class Row:
                 step.note = step.note or Note((), ())
                 self.news = True
             step = step.parent
-        if halt and self.halt_step < 0 and not self.finished:
+        if halt and self.halt_step < 0:
             self.halt_step = max(first, 0)
 
     def _break(self, reading: Reading, error: Exception) -> None:
@@ -241,8 +236,7 @@ class Row:
         """Return an independent row with the same past, for a beam that splits."""
         copy = Row.__new__(Row)
         for name in (
-            "_ends",
-            "_pad",
+            "_closing",
             "_kit",
             "_waits",
             "group",
@@ -284,12 +278,11 @@ class Row:
             self._reader.fork(),
             [(reading, state.fork()) for reading, state in self._active],
             list(self._signals),
-            self.finished,
             self.halt_step,
             self.halt_rule,
         )
 
     def _load(self, state: tuple[Any, ...]) -> None:
         self._engine, self._reader, self._active, self._signals = state[:4]
-        self.finished, self.halt_step, self.halt_rule = state[4:]
+        self.halt_step, self.halt_rule = state[4:]
         self._failures = []

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 import guardsteer
 from guardsteer.audit import open_journal, read, verify
@@ -22,6 +25,7 @@ from guardsteer.core.events import (
     RequestEnded,
     RequestFailed,
     RowHalted,
+    RuleFired,
 )
 from tests.models import tiny
 from tests.runtime.harness import POLICY, SPECIAL, Bench, LastCharacters, LastState, batch, bench, policy_file
@@ -103,6 +107,96 @@ def test_the_log_rebuilds_the_strength_of_every_position(options: dict[str, Any]
         assert ends[0].steered_tokens == sum(any(row) for row in expected[len(prompt) - 1 :])
     assert active, "something must be steered for this test to mean anything"
     assert verify(tmp_path / "log").ok
+
+
+def test_a_vector_acts_at_the_positions_that_it_names_and_no_other(tmp_path: Path) -> None:
+    made = bench("llama")
+    text = (
+        "guardsteer: 1\nname: places\nvectors:\n"
+        "  one: {use: ./none, positions: [last_prompt_token]}\n"
+        "  two: {use: ./none, positions: [generated]}\n"
+        "  three: {use: ./none, positions: [all]}\n"
+        "rules:\n  - id: always\n    when: step >= 0\n    add:\n"
+        "      - {vector: one, strength: 0.5}\n"
+        "      - {vector: two, strength: 0.5}\n"
+        "      - {vector: three, strength: 0.5}\n"
+    )
+    with wrap(made, tmp_path, text, audit=tmp_path / "log", classifiers={}) as guard:
+        run(guard, PROMPTS[:1])
+    n = len(PROMPTS[0])
+    ended = {
+        s.event.vector: (s.event.first, s.event.last)
+        for s in read(tmp_path / "log")
+        if isinstance(s.event, ActivationEnded)
+    }
+    last = n - 1 + TOKENS - 1
+    assert ended == {"one": (n - 1, n - 1), "two": (n, last), "three": (0, last)}
+
+
+def test_two_rules_that_follow_each_other_are_two_activations(tmp_path: Path) -> None:
+    """Even where vector and strength are the same: the log says on whose account."""
+    made = bench("llama")
+    text = (
+        "guardsteer: 1\nname: relay\nvectors: {one: {use: ./none, positions: [generated]}}\nrules:\n"
+        "  - {id: first, when: step < 4, add: {vector: one, strength: 0.5}}\n"
+        "  - {id: second, when: step >= 4, add: {vector: one, strength: 0.5}}\n"
+    )
+    with wrap(made, tmp_path, text, audit=tmp_path / "log", classifiers={}) as guard:
+        run(guard, PROMPTS[:1])
+    ended = [s.event for s in read(tmp_path / "log") if isinstance(s.event, ActivationEnded)]
+    n = len(PROMPTS[0])
+    spans = [(event.rule, event.first, event.last) for event in ended]
+    assert spans == [("first", n, n + 2), ("second", n + 3, n - 1 + TOKENS - 1)]
+
+
+class StopsFirstRow(StoppingCriteria):
+    """Ends row 0 after three tokens, as a stop string would."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def __call__(self, input_ids: Tensor, *_: Any, **__: Any) -> Tensor:
+        done = torch.zeros(len(input_ids), dtype=torch.bool)
+        done[0] = input_ids.shape[1] - self.width >= 3
+        return done
+
+
+def test_nothing_is_decided_behind_a_row_that_something_else_ended(tmp_path: Path) -> None:
+    made = bench("llama")
+    text = "guardsteer: 1\nname: late\nvectors: {one: {use: ./none}}\n"
+    text += "rules: [{id: late, when: step >= 5, add: {vector: one, strength: 0.5}}]\n"
+    width = max(map(len, PROMPTS))
+    with wrap(made, tmp_path, text, audit=tmp_path / "log", classifiers={}) as guard:
+        names = [{"request": f"r{n}"} for n in range(len(PROMPTS))]
+        stop = StoppingCriteriaList([StopsFirstRow(width)])
+        run(guard, PROMPTS, guard=names, stopping_criteria=stop)
+    fired = [{type(s.event) for s in read(tmp_path / "log", f"r{n}")} >= {RuleFired} for n in range(3)]
+    assert fired == [False, True, True]
+
+
+def test_the_log_is_written_while_the_answer_is(tmp_path: Path) -> None:
+    """Whoever watches the log need not wait for the end, and a crash leaves what was done until then."""
+    made = bench("llama")
+    text = "guardsteer: 1\nname: early\nvectors: {one: {use: ./none}}\n"
+    text += "rules: [{id: early, when: step >= 2, add: {vector: one, strength: 0.5}}]\n"
+    journal = open_journal(tmp_path / "log", key=KEY)
+    seen: list[bool] = []
+
+    class Watcher:
+        def put(self, _: Tensor) -> None:
+            journal.flush()
+            seen.append(any(isinstance(s.event, RuleFired) for s in read(tmp_path / "log")))
+
+        def end(self) -> None:
+            seen.append(any(isinstance(s.event, RequestEnded) for s in read(tmp_path / "log")))
+
+    with wrap(made, tmp_path, text, audit=journal, classifiers={}) as guard:
+        run(guard, PROMPTS[:1], streamer=Watcher())
+    # The prompt, then a token a call: the third token's pass makes step 2 certain.
+    assert seen[:4] == [False, False, False, False]
+    assert seen[5:-1] == [True] * (len(seen) - 6)
+    assert seen[-1] is False
+    journal.close()
 
 
 def test_no_text_of_prompt_or_answer_is_in_the_log(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 import guardsteer
 from tests.models import ARCHITECTURES, LINEAR_ATTENTION, tiny
@@ -101,6 +102,15 @@ def test_every_beam_is_steered_by_its_own_text(options: dict[str, Any], tmp_path
             logits = made.reference.logits(prompt, written[:n])
             total += float(torch.log_softmax(logits.float(), -1)[token])
         assert score == pytest.approx(total, abs=2e-3)
+
+
+def test_a_cache_that_the_caller_brought_is_left_as_it_was(tmp_path: Path) -> None:
+    made = bench("llama")
+    cache = DynamicCache(config=made.model.config)
+    with wrapped(made, tmp_path) as guard:
+        run(guard, PROMPTS, num_beams=2, past_key_values=cache)
+    assert "reorder_cache" not in vars(cache)
+    assert cache.get_seq_length() > 0
 
 
 def test_expanded_rows_keep_the_identity_of_their_request(tmp_path: Path) -> None:

@@ -142,6 +142,29 @@ def test_probe_and_text_together_give_the_tokens_of_the_reference(
     assert found != bare
 
 
+def test_probes_of_several_blocks_are_read_together(tmp_path: Path) -> None:
+    """Two probes with one meaning, on two blocks, both fill their own signal."""
+    made = probed_bench()
+    early, late = probe_of(made), probe_of(made)
+    early.block = 0
+    text = POLICY.replace(
+        "  seen: {use: ./none, on: all}", "  seen: {use: ./none, on: all}\n  first: {use: ./none, on: all}"
+    )
+    text = text.replace("when: high", "when: high && first.score >= 0.0")
+    with guardsteer.wrap(
+        made.model,
+        made.tokenizer,
+        policy=policy_file(tmp_path, text),
+        vectors=made.vectors,
+        classifiers={"said": made.classifiers["said"], "seen": late, "first": early},
+    ) as guard:
+        inputs = batch(PROMPTS)
+        settings: dict[str, Any] = {"max_new_tokens": TOKENS, "do_sample": False}
+        found = guard.generate(**inputs, **settings, suppress_tokens=list(SPECIAL)).tolist()
+    width = inputs["input_ids"].shape[1]
+    assert [row[width:] for row in found] == [reference(made, prompt) for prompt in PROMPTS]
+
+
 def test_a_vector_before_its_probe_is_refused_with_the_place(tmp_path: Path) -> None:
     made = bench("llama")
     text = POLICY.replace("two: {use: ./none,", "one: {use: ./none,").replace("vector: two", "vector: one")
