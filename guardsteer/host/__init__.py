@@ -8,7 +8,7 @@ from guardsteer.host.fingerprint import Fingerprint, difference, fingerprint
 from guardsteer.host.hooks import HookSet, HookSpec, attach
 from guardsteer.host.outputs import hidden_of, with_hidden
 from guardsteer.host.selftest import check_steering
-from guardsteer.host.support import check_generation, check_model, refuse_packed
+from guardsteer.host.support import check_generation, check_model, refuse_compiled, refuse_packed
 from guardsteer.host.turns import RenderedChat, Turn, render_chat
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "find_layout",
     "fingerprint",
     "hidden_of",
+    "refuse_compiled",
     "refuse_packed",
     "render_chat",
     "with_hidden",

@@ -9,7 +9,7 @@ from torch import nn
 
 from guardsteer.errors import UnsupportedError
 
-__all__ = ["check_generation", "check_model", "refuse_packed"]
+__all__ = ["check_generation", "check_model", "refuse_compiled", "refuse_packed"]
 
 _PACKED = ("cu_seq_lens_q", "cu_seq_lens_k", "block_table")
 _COMPILED_CACHES = frozenset({
@@ -248,6 +248,12 @@ def _assistant_problems(model: Any, value: Callable[[str], Any]) -> list[str]:
             "as if they were the answer. Load the assistant separately"
         ]
     return []
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Return unless ``model`` was compiled since it was guarded; raises ``UnsupportedError``."""
+    problem = _compiled(model)
+    _raise([problem] if problem else [], f"{type(model).__name__} cannot generate under guard")
 
 
 def refuse_packed(kwargs: Mapping[str, Any]) -> None:

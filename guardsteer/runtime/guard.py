@@ -13,7 +13,14 @@ from torch import Tensor
 
 from guardsteer.core.policy import Policy
 from guardsteer.errors import RequestError, UnsupportedError
-from guardsteer.host import check_generation, hidden_of, refuse_packed, render_chat, with_hidden
+from guardsteer.host import (
+    check_generation,
+    hidden_of,
+    refuse_compiled,
+    refuse_packed,
+    render_chat,
+    with_hidden,
+)
 from guardsteer.host.hooks import HookSet, HookSpec, attach
 from guardsteer.runtime.admission import admit
 from guardsteer.runtime.auditing import Auditor
@@ -22,6 +29,20 @@ from guardsteer.runtime.halting import Fallback, FallbackSaid
 from guardsteer.runtime.kit import Kit
 
 __all__ = ["Guard"]
+
+
+CONTINUOUS = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
+"""Ways into continuous batching, which fails request by request instead of raising."""
+
+
+def _refused(name: str) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise UnsupportedError(
+            f"{name}: continuous batching packs requests into one row without saying which token is "
+            "whose, so a guarded model refuses it. Use guard.generate with a padded batch, or detach first."
+        )
+
+    return refuse
 
 
 class _Current(threading.local):
@@ -56,7 +77,10 @@ class Guard:
         self._lock = threading.Lock()
         self._in_flight = 0
         self._hooks: HookSet | None = attach(self._hook_specs())
-        vars(model)["generate"] = self.generate
+        self._replaced = {"generate": self.generate} | {
+            name: _refused(name) for name in CONTINUOUS if hasattr(model, name)
+        }
+        vars(model).update(self._replaced)
         auditor.attached()
 
     @property
@@ -149,7 +173,8 @@ class Guard:
                 )
             hooks, self._hooks = self._hooks, None
             hooks.remove()
-            vars(self._model).pop("generate", None)
+            for name in self._replaced:
+                vars(self._model).pop(name, None)
         self._auditor.detached()
 
     # --- hooks -------------------------------------------------------------------------------
@@ -204,6 +229,7 @@ class Guard:
 
     def _settings(self, kwargs: dict[str, Any]) -> _Settings:
         model = self._model
+        refuse_compiled(model)
         config, _ = model._prepare_generation_config(kwargs.get("generation_config"), **_own(kwargs))
         check_generation(model, kwargs, config)
         eos = config.eos_token_id

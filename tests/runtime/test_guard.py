@@ -168,8 +168,12 @@ def test_embeddings_instead_of_ids_are_refused(made: Bench, tmp_path: Path) -> N
 
 
 def test_continuous_batching_is_refused(made: Bench, tmp_path: Path) -> None:
-    with wrap(made, tmp_path), pytest.raises(UnsupportedError, match="packed"):
-        made.model(input_ids=torch.tensor([PROMPT]), cu_seq_lens_q=torch.tensor([0, 4]))
+    with wrap(made, tmp_path):
+        with pytest.raises(UnsupportedError, match="packed"):
+            made.model(input_ids=torch.tensor([PROMPT]), cu_seq_lens_q=torch.tensor([0, 4]))
+        with pytest.raises(UnsupportedError, match="generate_batch"):
+            made.model.generate_batch([PROMPT])
+    assert "generate_batch" not in vars(made.model)
 
 
 def test_a_model_that_was_compiled_is_refused(made: Bench, tmp_path: Path) -> None:
@@ -182,6 +186,15 @@ def test_a_model_that_was_compiled_is_refused(made: Bench, tmp_path: Path) -> No
             vectors=made.vectors,
             classifiers=made.classifiers,
         )
+
+
+def test_a_model_that_is_compiled_while_guarded_is_refused_at_the_next_request(
+    made: Bench, tmp_path: Path
+) -> None:
+    with wrap(made, tmp_path) as guard:
+        made.model.compile(backend="eager")
+        with pytest.raises(UnsupportedError, match="compile"):
+            guard.generate(**batch([PROMPT]), max_new_tokens=3)
 
 
 @pytest.mark.parametrize(
