@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["NO_PLAN", "Plan"]
+__all__ = ["Plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,3 @@ class Plan:
     def idle(self) -> bool:
         """True when this plan changes nothing about the row."""
         return self.halt < 0 and not any(self.strengths)
-
-
-NO_PLAN = Plan((), ())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
-    "ACTIONS",
     "AuditFailure",
     "AuditSpec",
     "ClassifierSpec",
@@ -37,8 +36,6 @@ the prompt (the request must bring its turns). ``all``: every position, padding 
 
 Operator: TypeAlias = Literal["add", "subtract"]
 AuditFailure: TypeAlias = Literal["stop_steering", "continue", "halt"]
-
-ACTIONS = ("add", "subtract", "disable", "halt")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "main", "train"]
 
-IGNORED = -100
 MAX_POSITIONS = 512
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Policy
 from guardsteer.host import Fingerprint, Layout
 from guardsteer.runtime.probing import PlacedProbe
@@ -33,11 +32,6 @@ class Kit:
     fallback: tuple[int, ...]
     classifier_digests: Mapping[str, str]
     requested: Mapping[tuple[int, int], float]
-
-    @property
-    def idle(self) -> Plan:
-        """The plan that does nothing."""
-        return self.rows.idle
 
     @property
     def halts(self) -> bool:

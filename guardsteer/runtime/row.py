@@ -86,7 +86,6 @@ class Row:
         "_signals",
         "_waits",
         "group",
-        "halt_rule",
         "halt_step",
         "news",
         "prompt_key",
@@ -108,7 +107,6 @@ class Row:
         self.group = group
         self.prompt_tokens = len(prompt)
         self.halt_step = -1
-        self.halt_rule = -1
         self.news = True
         self._closing = closing
         self._failures: list[tuple[str, str]] = []
@@ -200,7 +198,6 @@ class Row:
     def _settle(self, step: Step, plan: Plan) -> None:
         if plan.halt >= 0:
             self.halt_step = step.index
-            self.halt_rule = plan.halt
             plan = Plan(self._kit.idle.strengths, plan.rules, plan.halt)
         parent = step.parent
         step.plan = plan
@@ -279,10 +276,8 @@ class Row:
             [(reading, state.fork()) for reading, state in self._active],
             list(self._signals),
             self.halt_step,
-            self.halt_rule,
         )
 
     def _load(self, state: tuple[Any, ...]) -> None:
-        self._engine, self._reader, self._active, self._signals = state[:4]
-        self.halt_step, self.halt_rule = state[4:]
+        self._engine, self._reader, self._active, self._signals, self.halt_step = state
         self._failures = []
