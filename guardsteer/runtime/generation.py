@@ -61,7 +61,8 @@ class Generation:
         self._past = -1
         self._end = 0
         self._fresh = 0
-        self._hooked = self._visited = hooked
+        self._hooked = self.visited = hooked
+        self.quiet = False
         self._layer = Layer(
             composer,
             spans,
@@ -79,7 +80,7 @@ class Generation:
 
         ``input_ids: [row, column]``. Raises ``UnsupportedError`` where rows or columns cannot be told.
         """
-        if self._visited != self._hooked:
+        if self.visited != self._hooked:
             self.end_pass()
         if input_ids is None:
             raise UnsupportedError(
@@ -95,7 +96,7 @@ class Generation:
                 f"{self._end}: what it processes cannot be told; this way of decoding cannot be guarded"
             )
         fresh = self._end if cache is None else past
-        self._past, self._end, self._visited = past, end, 0
+        self._past, self._end, self.visited = past, end, 0
         self._fresh = fresh - self.width + 1
         plain = columns == 1 and past >= self.width
         self._layer.begin(past, end, plain=plain)
@@ -119,6 +120,7 @@ class Generation:
             for row in self.rows:
                 row.silence(self._fresh, halt=self._blackout.halts)
         self._layer.take(self.rows, late=late)
+        self.quiet = self._layer.quiet
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
@@ -212,7 +214,7 @@ class Generation:
 
         ``hidden: [row, column, width]``.
         """
-        self._visited += 1
+        self.visited += 1
         probes = self._probes
         if probes is not None and block in probes.blocks and self._end >= self.width:
             first = self.width - 1 - self._past
@@ -227,9 +229,9 @@ class Generation:
 
         Called before the next pass and at the end, so that no hook is needed behind the model.
         """
-        if self._visited != self._hooked:
+        if self.visited != self._hooked:
             raise HostError(
-                f"a forward pass went through {self._visited} of {self._hooked} hooked blocks: "
+                f"a forward pass went through {self.visited} of {self._hooked} hooked blocks: "
                 "what was decided was not applied; the model skips or repeats blocks"
             )
 

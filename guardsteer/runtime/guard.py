@@ -207,6 +207,9 @@ class Guard:
             generation = current.generation
             if generation is None:
                 return None
+            if generation.quiet:
+                generation.visited += 1
+                return None
             steered = generation.at_block(block, hidden_of(output))
             return None if steered is None else with_hidden(output, steered)
 

@@ -22,12 +22,16 @@ _Run = tuple[int, int, tuple[float, ...]]
 
 
 class _Shown:
-    """The plans that some blocks' buffers hold; ``version`` counts how often they changed."""
+    """The plans that some blocks' buffers hold; ``version`` counts how often they changed.
 
-    __slots__ = ("plans", "version")
+    ``quiet`` is True while none of them pushes.
+    """
+
+    __slots__ = ("plans", "quiet", "version")
 
     def __init__(self, rows: int) -> None:
         self.plans: list[Plan | None] = [None] * rows
+        self.quiet = False
         self.version = 0
 
     def take(self, rows: Sequence[Row]) -> None:
@@ -40,6 +44,7 @@ class _Shown:
                 changed = True
         if changed:
             self.version += 1
+            self.quiet = not any(plan is not None and any(plan.strengths) for plan in plans)
 
 
 class Layer:
@@ -67,6 +72,11 @@ class Layer:
     def begin(self, past: int, end: int, *, plain: bool) -> None:
         """Begin a pass over columns ``[past, end)``."""
         self._past, self._end, self._plain = past, end, plain
+
+    @property
+    def quiet(self) -> bool:
+        """True where this pass adds nothing at any block, and no probe may change that."""
+        return self._plain and self._decision is None and self._early.quiet
 
     def take(self, rows: Sequence[Row], *, late: bool) -> None:
         """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe."""
