@@ -1,10 +1,12 @@
 """What a guard adds to ``generate``: against the bare model in the same run, interleaved, one thread.
 
-``python -m benchmarks.cost [--rounds 9] [--tokens 64] [--json]``. A random 15M-parameter Llama with a
-vocabulary of 32,000 words. ``full`` is a policy with 20 rules, 3 text classifiers (word and character
-n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is
-the same policy where no rule holds; ``still`` is a policy of one pattern that is never found. Each figure
-is a median over rounds; ``cpu`` is that of the whole process, the audit's writing thread included.
+``python -m benchmarks.cost [--rounds 9] [--tokens 64] [--processes N] [--json]``. A random Llama of 15M
+parameters with a vocabulary of 32,000 words. ``full`` is a policy with 20 rules, 3 text classifiers (word
+and character n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk.
+``idle`` is the same policy where no rule holds; ``still`` is a policy of one pattern that is never found.
+Each figure is a median over rounds; ``cpu`` is that of the whole process, the audit's writing thread
+included. ``--processes`` measures batch 1 alone, in so many fresh processes, since its figures move from
+one to the next: median, lowest and highest.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import gc
 import json
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -362,20 +366,45 @@ def alone(made: Setting, prompt_tokens: int, tokens: int) -> float:
         return (time.perf_counter() - begun) / tokens * 1e6
 
 
+def spread(processes: int, rounds: int, tokens: int) -> dict[str, Any]:
+    """Measure batch 1 in fresh processes; return median, lowest and highest of each figure."""
+    words = [sys.executable, "-m", "benchmarks.cost", "--batch-1", "--json"]
+    words += ["--rounds", str(rounds), "--tokens", str(tokens)]
+    runs = [
+        json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)["batch_1"]
+        for _ in range(processes)
+    ]
+    figures: dict[str, Any] = {"processes": processes}
+    for name in ("bare again", "full", "idle", "still"):
+        for unit in ("overhead_percent", "us_step"):
+            values = sorted(run[name][unit] for run in runs)
+            figures[f"{name}, {unit}"] = [
+                round(value, 1) for value in (_median(values), values[0], values[-1])
+            ]
+    return figures
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--batch-1", action="store_true", help="measure batch 1 alone")
+    parser.add_argument("--processes", type=int, metavar="N", help="batch 1 in N fresh processes")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
+    if given.processes:
+        figures = spread(given.processes, given.rounds, given.tokens)
+        print(json.dumps(figures, indent=None if given.json else 2))
+        return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         made = setting(Path(name))
-        results: dict[str, Any] = {
-            "batch_1": compare(made, 1, given.tokens, 2 * given.rounds + 1),
-            "batch_32": compare(made, 32, given.tokens, given.rounds),
-        }
+        results: dict[str, Any] = {"batch_1": compare(made, 1, given.tokens, given.rounds)}
+        if given.batch_1:
+            print(json.dumps(results, indent=None if given.json else 2))
+            return
+        results["batch_32"] = compare(made, 32, given.tokens, given.rounds)
         short, long = 30, 1270
         spans = [
             (inside(made, 1, short, given.tokens), inside(made, 1, long, given.tokens))

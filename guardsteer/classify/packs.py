@@ -72,7 +72,7 @@ class Packer:
         columns = self._columns(indices)
         if self._curved:
             return indices, steps, square, columns
-        slopes = tuple([2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905
+        slopes = tuple([2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905  # of one length
         products = tuple([sum(map(mul, column, steps)) for column in columns])
         return indices, steps, slopes, 0.5 * sum(map(mul, slopes, steps)), products
 

@@ -86,7 +86,7 @@ class ProportionalTally:
             peeked = self._peeked
         if peeked is not None:
             _, before, self.products, self.square = peeked
-            self._counts.update(zip(pack[0], map(add, before, pack[1])))  # noqa: B905
+            self._counts.update(zip(pack[0], map(add, before, pack[1])))  # noqa: B905  # of one length
             self._peeked = None
 
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
@@ -125,7 +125,7 @@ class CurvedTally:
         self.products, self.square = self.peek(pack)
         indices, steps = pack[0], pack[1]
         counts = self._counts
-        counts.update(zip(indices, map(add, map(counts.get, indices, _NONE), steps)))  # noqa: B905
+        counts.update(zip(indices, map(add, map(counts.get, indices, _NONE), steps)))  # noqa: B905  # of one length
 
     def peek(self, pack: Pack) -> tuple[Sequence[float], float]:
         """Return the sums as they would be."""
@@ -137,7 +137,7 @@ class CurvedTally:
         growth = sum(map(mul, squares, map(mul, gains, map(add, high, low))))
         products = [
             product + sum(map(mul, column, gains))
-            for product, column in zip(self.products, columns)  # noqa: B905
+            for product, column in zip(self.products, columns)  # noqa: B905  # of one length
         ]
         return products, self.square + growth
 

@@ -99,7 +99,7 @@ def reply_to(
         inputs = tokenizer(
             [prompts[i] for i in chosen], return_tensors="pt", padding=True, add_special_tokens=False
         )
-        tokens = model.generate(  # type: ignore[operator]
+        tokens = model.generate(  # type: ignore[operator]  # transformers types generate as a tensor
             input_ids=inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
             max_new_tokens=max_new_tokens,
@@ -149,8 +149,13 @@ def evaluate(
     cued = [pair for pair in safe if pair[0].cued]
     uncued = [pair for pair in safe if not pair[0].cued]
     groups = {f"cued {tone}": [pair for pair in cued if pair[0].tone == tone] for tone in TONES[:3]}
-    refused: Callable[[Ticket, str], bool] = lambda _, reply: is_refusal(reply)  # noqa: E731
-    flatters: Callable[[Ticket, str], bool] = lambda _, reply: has_flattery(reply)  # noqa: E731
+
+    def refused(_: Ticket, reply: str) -> bool:
+        return is_refusal(reply)
+
+    def flatters(_: Ticket, reply: str) -> bool:
+        return has_flattery(reply)
+
     figures = Evaluation(
         seed=seed,
         tickets=len(tickets),

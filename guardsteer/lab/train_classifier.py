@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from guardsteer.classify.characters import StripAccents
 from guardsteer.classify.linear import LinearClassifier

@@ -57,12 +57,12 @@ class Admission:
         )
 
     def fail(self, generation: Generation, auditor: Auditor, error: BaseException) -> None:
-        """Record that the call raised; what was applied until then is told first."""
+        """Record that the call raised; what was applied until then is told first, and no more."""
         for place, ledger in enumerate(generation.ledgers):
             row = generation.rows[place]
             if not generation.beams:
-                ledger.tell(row.step, row.step.index)
-                ledger.close(row.step.index)
+                ledger.tell(row.step, generation.applied)
+                ledger.close(generation.applied)
             group, sequence = divmod(place, self.expansion)
             auditor.append(
                 RequestFailed(

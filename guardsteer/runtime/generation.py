@@ -224,6 +224,11 @@ class Generation:
         delta = self._layer.delta(block, hidden)
         return None if delta is None else hidden + delta
 
+    @property
+    def applied(self) -> int:
+        """The last step whose pass went through every hooked block; below 0 where there was none."""
+        return self._end - self.width if self.visited == self._hooked else self._fresh - 1
+
     def end_pass(self) -> None:
         """Check that the last pass went through every hooked block once; raises ``HostError``.
 

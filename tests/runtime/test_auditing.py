@@ -237,6 +237,57 @@ def test_a_generation_that_raises_is_on_record(tmp_path: Path) -> None:
     assert RequestFailed in kinds
 
 
+@pytest.mark.parametrize("calls", [1, 2, 4])
+def test_a_generation_that_raises_tells_what_was_applied_and_no_more(calls: int, tmp_path: Path) -> None:
+    """The streamer is called once with the prompt, before any pass, and then after each."""
+    made = bench("llama")
+    text = "guardsteer: 1\nname: all\nvectors: {one: {use: ./none, positions: [all]}}\n"
+    text += "rules: [{id: r, when: step >= 0, add: {vector: one, strength: 0.5}}]\n"
+
+    class Streamer:
+        left = calls
+
+        def put(self, _: Tensor) -> None:
+            self.left -= 1
+            if not self.left:
+                raise KeyError("streamer")
+
+        def end(self) -> None:
+            pass
+
+    with (
+        wrap(made, tmp_path, text, audit=tmp_path / "log", classifiers={}) as guard,
+        pytest.raises(KeyError),
+    ):
+        run(guard, PROMPTS[:1], streamer=Streamer())
+    ended = [s.event for s in read(tmp_path / "log") if isinstance(s.event, ActivationEnded)]
+    passes = calls - 1
+    expected = [(0, len(PROMPTS[0]) - 1 + passes - 1)] if passes else []
+    assert [(event.first, event.last) for event in ended] == expected
+
+
+def test_a_pass_that_breaks_off_is_not_told(tmp_path: Path) -> None:
+    made = bench("llama")
+    text = "guardsteer: 1\nname: all\nvectors: {one: {use: ./none, positions: [generated]}}\n"
+    text += "rules: [{id: r, when: step >= 0, add: {vector: one, strength: 0.5}}]\n"
+    passes = [0]
+
+    def broken(*_: Any) -> None:
+        passes[0] += 1
+        if passes[0] == 4:
+            raise KeyError("block")
+
+    with wrap(made, tmp_path, text, audit=tmp_path / "log", classifiers={}) as guard:
+        handle = made.model.model.layers[0].register_forward_pre_hook(broken)
+        with pytest.raises(KeyError):
+            run(guard, PROMPTS[:1])
+        handle.remove()
+    ended = [s.event for s in read(tmp_path / "log") if isinstance(s.event, ActivationEnded)]
+    n = len(PROMPTS[0])
+    # Prefill and two more passes ended; the fourth, over position n + 2, did not.
+    assert [(event.first, event.last) for event in ended] == [(n, n + 1)]
+
+
 class Broken(LastCharacters):
     """Raises once the text has three characters."""
 
