@@ -1,8 +1,13 @@
 """What the audit records: one frozen struct for each thing that can happen.
 
 Positions count a row's own tokens from 0, padding left out, prompt first: a row has the same
-positions alone and in a batch. ``time_ns`` is UTC since 1970; ``step`` counts decode iterations,
-0 being the prompt. Nothing here holds prompt or output text; ``*_digest`` of text is keyed.
+positions alone and in a batch. Text that was taken back gives its positions to what is written in its
+place. ``time_ns`` is UTC since 1970; ``step`` counts decode iterations, 0 being the prompt. Nothing here
+holds prompt or output text; ``*_digest`` of text is keyed.
+
+``track`` is "" for the policy that acts, and the name of the candidate for one that runs beside it.
+``mode`` is "shadow" for what would have happened, had its rule been enforced. Fields that hold their
+default are left out of a record.
 """
 
 from __future__ import annotations
@@ -16,25 +21,35 @@ __all__ = [
     "ActivationEnded",
     "Attached",
     "ClassifierFailed",
+    "ClassifierLate",
+    "ClassifierRestored",
+    "ClassifierTripped",
+    "ConditionChanged",
     "Detached",
     "Event",
     "FlagChanged",
+    "PolicyAdopted",
+    "PolicyRefused",
     "RequestEnded",
     "RequestFailed",
     "RequestStarted",
+    "Resumed",
     "RowHalted",
+    "RowRevised",
     "RuleFired",
     "RuleReleased",
+    "Stopped",
 ]
 
 
-class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", kw_only=True):
+class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", kw_only=True, omit_defaults=True):
     time_ns: int
 
 
 class _RowEvent(_Event, frozen=True, gc=False, tag_field="kind", kw_only=True):
     request: str
     sequence: int
+    track: str = ""
 
 
 class Attached(_Event, frozen=True, gc=False, tag="attached"):
@@ -55,15 +70,84 @@ class Detached(_Event, frozen=True, gc=False, tag="detached"):
     guard: str
 
 
+class PolicyAdopted(_Event, frozen=True, gc=False, tag="policy_adopted"):
+    """From here on the guard admits requests under this policy, as ``track`` says.
+
+    ``text`` is the policy's own; ``binding`` is how far it applies. ``approved_*`` are empty where it was
+    not signed. ``source`` says how it came: "wrap", "reload", "watch" or "rollback".
+    """
+
+    guard: str
+    policy: str
+    policy_digest: str
+    source: str
+    text: str
+    binding: dict[str, str | float | dict[str, str]]
+    vectors: dict[str, str]
+    classifiers: dict[str, str]
+    track: str = ""
+    approved_by: str = ""
+    approved_at: str = ""
+    approval_key: str = ""
+
+
+class PolicyRefused(_Event, frozen=True, gc=False, tag="policy_refused"):
+    """A policy that was to be adopted was not; the one in force stays. ``error`` says why."""
+
+    guard: str
+    file: str
+    error: str
+
+
+class Stopped(_Event, frozen=True, gc=False, tag="stopped"):
+    """The kill switch: from here on every strength is zero. ``by`` is "call", "file" or "environment"."""
+
+    guard: str
+    by: str
+    reason: str = ""
+
+
+class Resumed(_Event, frozen=True, gc=False, tag="resumed"):
+    """The kill switch was taken back."""
+
+    guard: str
+    by: str
+    reason: str = ""
+
+
+class ClassifierTripped(_Event, frozen=True, gc=False, tag="classifier_tripped"):
+    """A classifier failed ``failures`` times in a row and is left alone for ``rest_s`` seconds."""
+
+    guard: str
+    classifier: str
+    failures: int
+    rest_s: float
+    error: str
+
+
+class ClassifierRestored(_Event, frozen=True, gc=False, tag="classifier_restored"):
+    """A classifier that had been left alone worked again."""
+
+    guard: str
+    classifier: str
+
+
 class RequestStarted(_RowEvent, frozen=True, gc=False, tag="request_started"):
-    """A row was admitted. ``sequence`` tells apart the rows that one request was expanded into."""
+    """A row was admitted. ``sequence`` tells apart the rows that one request was expanded into.
+
+    ``mode`` and ``arm`` are what the policy's binding gave this request. ``overrides`` maps a vector to
+    the strength that the request chose: what it asked for and what it got.
+    """
 
     guard: str
     policy_digest: str
-    context: dict[str, str | int | float | bool]
+    context: dict[str, str | int | float | bool | list[str]]
     prompt_digest: str
     prompt_tokens: int
     settings: dict[str, str | int | float | bool | None]
+    mode: str = "enforce"
+    arm: str = ""
+    overrides: dict[str, tuple[float, float]] = {}
 
 
 class FlagChanged(_RowEvent, frozen=True, gc=False, tag="flag_changed"):
@@ -75,12 +159,26 @@ class FlagChanged(_RowEvent, frozen=True, gc=False, tag="flag_changed"):
     score: float | None
 
 
+class ConditionChanged(_RowEvent, frozen=True, gc=False, tag="condition_changed"):
+    """A comparison in the policy's rules came to be ``true``, ``false`` or ``undecided``.
+
+    ``condition`` is the comparison in the policy language. Each one that is not fixed by the request is
+    told at step 0, and then whenever it changes.
+    """
+
+    step: int
+    condition: str
+    truth: str
+    scores: dict[str, float | None] = {}
+
+
 class RuleFired(_RowEvent, frozen=True, gc=False, tag="rule_fired"):
     """A rule's condition came to hold; ``scores`` are the signals that it depends on."""
 
     step: int
     rule: str
     scores: dict[str, float | None]
+    mode: str = "enforce"
 
 
 class RuleReleased(_RowEvent, frozen=True, gc=False, tag="rule_released"):
@@ -89,13 +187,17 @@ class RuleReleased(_RowEvent, frozen=True, gc=False, tag="rule_released"):
     step: int
     rule: str
     scores: dict[str, float | None]
+    mode: str = "enforce"
 
 
 class ActivationBegan(_RowEvent, frozen=True, gc=False, tag="activation_began"):
     """The hook began to apply a vector to a row, at ``position``.
 
-    ``requested`` and ``applied`` are strengths in units of the block's residual norm; ``alphas`` are
-    the raw coefficients on the unit vector, one for each of ``blocks``.
+    ``requested`` and ``applied`` are strengths in units of the block's residual norm, before and after
+    every bound; ``limits`` names the bounds that cut it: "max_strength", "override", "budget".
+    ``alphas`` are the raw coefficients on the unit vector, one for each of ``blocks``, after the budget.
+    For ``ablate`` the strengths are the share that is removed and ``alphas`` is empty; for ``clamp`` the
+    strength is 1.0 and ``bounds`` holds the two bounds.
     """
 
     rule: str
@@ -108,6 +210,12 @@ class ActivationBegan(_RowEvent, frozen=True, gc=False, tag="activation_began"):
     applied: float
     alphas: tuple[float, ...]
     scores: dict[str, float | None]
+    site: str = "block_output"
+    heads: tuple[int, ...] = ()
+    bounds: tuple[float, ...] = ()
+    keep_norm: bool = False
+    limits: tuple[str, ...] = ()
+    mode: str = "enforce"
 
 
 class ActivationEnded(_RowEvent, frozen=True, gc=False, tag="activation_ended"):
@@ -119,6 +227,8 @@ class ActivationEnded(_RowEvent, frozen=True, gc=False, tag="activation_ended"):
     last: int
     tokens: int
     applied: float
+    operator: str = "add"
+    mode: str = "enforce"
 
 
 class RowHalted(_RowEvent, frozen=True, gc=False, tag="row_halted"):
@@ -128,6 +238,22 @@ class RowHalted(_RowEvent, frozen=True, gc=False, tag="row_halted"):
     rule: str
     position: int
     fallback_digest: str
+    mode: str = "enforce"
+
+
+class RowRevised(_RowEvent, frozen=True, gc=False, tag="row_revised"):
+    """A rule took back the ``dropped`` newest tokens; writing goes on at ``position``.
+
+    ``revision`` counts this rule's revisions of the row from 1. Activations at positions from
+    ``position`` on were taken back with the text.
+    """
+
+    step: int
+    rule: str
+    position: int
+    dropped: int
+    revision: int
+    mode: str = "enforce"
 
 
 class ClassifierFailed(_RowEvent, frozen=True, gc=False, tag="classifier_failed"):
@@ -138,6 +264,14 @@ class ClassifierFailed(_RowEvent, frozen=True, gc=False, tag="classifier_failed"
     error: str
 
 
+class ClassifierLate(_RowEvent, frozen=True, gc=False, tag="classifier_late"):
+    """A classifier missed its deadline at ``step``; its previous scores stood until step ``until``."""
+
+    step: int
+    classifier: str
+    until: int
+
+
 class RequestFailed(_RowEvent, frozen=True, gc=False, tag="request_failed"):
     """Generation raised; the row has no result."""
 
@@ -145,25 +279,40 @@ class RequestFailed(_RowEvent, frozen=True, gc=False, tag="request_failed"):
 
 
 class RequestEnded(_RowEvent, frozen=True, gc=False, tag="request_ended"):
-    """A row is complete."""
+    """A row is complete.
+
+    ``withheld_tokens`` were written but never released, nor returned. ``limited_tokens`` had a change by
+    ``ablate`` or ``clamp`` cut down to the policy's budget.
+    """
 
     generated_tokens: int
     steered_tokens: int
     output_digest: str
     reason: str
+    withheld_tokens: int = 0
+    limited_tokens: int = 0
 
 
 Event: TypeAlias = (
     Attached
     | Detached
+    | PolicyAdopted
+    | PolicyRefused
+    | Stopped
+    | Resumed
+    | ClassifierTripped
+    | ClassifierRestored
     | RequestStarted
     | FlagChanged
+    | ConditionChanged
     | RuleFired
     | RuleReleased
     | ActivationBegan
     | ActivationEnded
     | RowHalted
+    | RowRevised
     | ClassifierFailed
+    | ClassifierLate
     | RequestFailed
     | RequestEnded
 )

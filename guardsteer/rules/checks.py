@@ -204,6 +204,6 @@ def _check_fallback(report: Report, root: MappingNode) -> None:
         halt = child_of(rule, "halt")
         if isinstance(halt, ScalarNode) and halt.value is True:
             report.add(halt.start, "a rule that halts needs a fallback text", hint)
-    failure = text_of(child_of(child_of(root, "audit") or root, "on_failure"))
+    failure = text_of(child_of(child_of(root, "audit") or root, "on_error"))
     if failure is not None and failure.text == "halt":
-        report.add(failure.start, "'on_failure: halt' needs a fallback text", hint)
+        report.add(failure.start, "'on_error: halt' needs a fallback text", hint)

@@ -138,7 +138,7 @@ def _build(model: PolicyModel, root: MappingNode, report: Report, digest: str) -
         ),
         context=tuple(model.context.items()),
         fallback=model.fallback or "",
-        audit=AuditSpec(model.audit.on_failure),
+        audit=AuditSpec(model.audit.on_error),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from guardsteer.core.policy import AuditFailure, Position, Scope
+from guardsteer.core.policy import OnAuditError, Position, Scope
 
 __all__ = [
     "VERSION",
@@ -95,7 +95,7 @@ class RuleModel(_Closed):
 class AuditModel(_Closed):
     """The entry ``audit``."""
 
-    on_failure: AuditFailure = "stop_steering"
+    on_error: OnAuditError = "closed"
 
 
 class PolicyModel(_Closed):

@@ -18,9 +18,9 @@ __all__ = ["Auditor", "Blackout"]
 class Blackout:
     """Steering stops while the log cannot be written, unless the policy says ``continue``."""
 
-    def __init__(self, journal: Journal | None, on_failure: str) -> None:
-        self._journal = journal if on_failure != "continue" else None
-        self._halts = on_failure == "halt"
+    def __init__(self, journal: Journal | None, on_error: str) -> None:
+        self._journal = journal if on_error != "open" else None
+        self._halts = on_error == "halt"
 
     @property
     def halts(self) -> bool:
@@ -41,7 +41,7 @@ class Auditor:
         self._owned = owned
         self._library = library
         self.guard_id = uuid.uuid4().hex
-        self.blackout = Blackout(journal, kit.policy.audit.on_failure)
+        self.blackout = Blackout(journal, kit.policy.audit.on_error)
 
     @property
     def on(self) -> bool:

@@ -36,7 +36,7 @@ class Kit:
     @property
     def halts(self) -> bool:
         """True where some row may be ended by the guard."""
-        return any(rule.halt for rule in self.policy.rules) or self.policy.audit.on_failure == "halt"
+        return any(rule.halt for rule in self.policy.rules) or self.policy.audit.on_error == "halt"
 
     @property
     def hooked_blocks(self) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ rules:
   - {id: refusal-path, when: refusing, disable: all}
   - {id: stop, when: "rude && intent.billing >= request.share", halt: true}
 fallback: "I'm sorry, I can't continue with that."
-audit: {on_failure: stop_steering}
+audit: {on_error: closed}
 """,
     """\
 guardsteer: 1
@@ -214,7 +214,7 @@ def correct_trees(draw: st.DrawFn) -> Any:
         },
         "rules": [draw(rule_trees(number)) for number in range(draw(st.integers(0, 4)))],
         "fallback": "stop",
-        "audit": {"on_failure": draw(st.sampled_from(["stop_steering", "continue", "halt"]))},
+        "audit": {"on_error": draw(st.sampled_from(["closed", "open", "last_state", "halt"]))},
     }
 
 

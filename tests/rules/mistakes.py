@@ -81,5 +81,5 @@ MISTAKES: list[tuple[str, str, int, int, str, str]] = [
     ("halt: true", "halt: 1", 17, 34, "'halt' must be true or false, got the number 1", ""),
     ('fallback: "No."\n', "", 17, 34, "a rule that halts needs a fallback text", "add 'fallback"),
     ('fallback: "No."', 'fallback: ""', 18, 11, "'fallback' must not be empty", ""),
-    ('fallback: "No."', 'fallback: "No."\naudit: {on_failure: stop}', 19, 21, "'on_failure' must be one of stop_steering, continue, halt, got the text 'stop'", ""),
+    ('fallback: "No."', 'fallback: "No."\naudit: {on_error: stop}', 19, 19, "'on_error' must be one of closed, open, last_state, halt, got the text 'stop'", ""),
 ]  # fmt: skip

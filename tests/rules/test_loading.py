@@ -51,7 +51,7 @@ rules:
   - {id: one, when: 'true', disable: [empathy]}
   - {id: stop, when: rude, halt: true}
 fallback: "I can't."
-audit: {on_failure: halt}
+audit: {on_error: halt}
 """
 
 

@@ -341,14 +341,14 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     full[0] = False
 
 
-@pytest.mark.parametrize("on_failure", ["stop_steering", "continue", "halt"])
+@pytest.mark.parametrize("on_error", ["closed", "open", "halt"])
 def test_what_happens_when_the_log_cannot_be_written_is_the_policys_choice(
-    on_failure: str, full_disk: list[bool], tmp_path: Path
+    on_error: str, full_disk: list[bool], tmp_path: Path
 ) -> None:
     made = bench("llama")
     bare = run(made.model, PROMPTS)
     steered = [made.reference.generate(prompt, TOKENS) for prompt in PROMPTS]
-    text = POLICY + f"audit: {{on_failure: {on_failure}}}\nfallback: 'No.'\n"
+    text = POLICY + f"audit: {{on_error: {on_error}}}\nfallback: 'No.'\n"
     journal = open_journal(tmp_path / "log", key=KEY)
     guard = wrap(made, tmp_path, text, audit=journal)
     assert run(guard, PROMPTS) == steered
@@ -358,12 +358,12 @@ def test_what_happens_when_the_log_cannot_be_written_is_the_policys_choice(
     while not journal.failed and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert journal.failed
-    found = run(guard, PROMPTS, suppress_tokens=[0, 1] if on_failure == "halt" else list(SPECIAL))
-    if on_failure == "halt":
+    found = run(guard, PROMPTS, suppress_tokens=[0, 1] if on_error == "halt" else list(SPECIAL))
+    if on_error == "halt":
         fallback = [*made.tokenizer("No.")["input_ids"], 2]
         assert [row[: len(fallback)] for row in found] == [fallback] * len(PROMPTS)
     else:
-        assert found == (bare if on_failure == "stop_steering" else steered)
+        assert found == (bare if on_error == "closed" else steered)
     full_disk[0] = False
     guard.detach()
     journal.close()
