@@ -37,7 +37,7 @@ def test_a_sentence_ends_with_the_space_behind_its_stop(text: str, count: int) -
     assert ends(text) == count
 
 
-@given(st.lists(st.text(alphabet='ab .!?\u2026\u3002"\')\n', max_size=6)))
+@given(st.lists(st.text(alphabet="ab .!?\u2026\u3002\"')\n", max_size=6)))
 def test_pieces_count_as_the_whole_text_does(pieces: list[str]) -> None:
     counter = SentenceCounter()
     for piece in pieces:
