@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, get_args
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardsteer.audit import Record, RecordsDropped, SegmentBegan, StoredEvent, StreamClosed, format_trail
+from guardsteer.audit.wording import describe
 from guardsteer.core.events import (
+    ActivationBegan,
     Attached,
     ClassifierFailed,
+    ClassifierLate,
+    ClassifierRestored,
+    ClassifierTripped,
+    ConditionChanged,
     Detached,
+    Event,
+    FlagChanged,
+    PolicyAdopted,
+    PolicyRefused,
+    RequestEnded,
     RequestFailed,
+    RequestStarted,
+    Resumed,
+    RowRevised,
+    RuleFired,
     RuleReleased,
+    Stopped,
 )
 from tests.audit.support import TIME_NS, flag, story
 
@@ -78,6 +96,156 @@ def test_every_other_record_has_its_words() -> None:
         "segment    number 2",
     ):
         assert words in text
+
+
+ROW: dict[str, Any] = {"time_ns": TIME_NS, "request": "r", "sequence": 0}
+GUARD: dict[str, Any] = {"time_ns": TIME_NS, "guard": "g"}
+ADOPTED: dict[str, Any] = {
+    **GUARD,
+    "policy": "support",
+    "policy_digest": "b3:" + "1" * 64,
+    "source": "reload",
+    "text": "guardsteer: 1",
+    "vectors": {},
+    "classifiers": {},
+}
+STARTED: dict[str, Any] = {
+    **ROW,
+    "guard": "g",
+    "policy_digest": "b3:1",
+    "prompt_digest": "hk:2",
+    "prompt_tokens": 1,
+    "settings": {},
+}
+BEGAN: dict[str, Any] = {
+    **ROW,
+    "rule": "warm",
+    "vector": "empathy",
+    "vector_digest": "b3:3",
+    "operator": "add",
+    "blocks": (4,),
+    "position": 7,
+    "requested": 0.5,
+    "applied": 0.5,
+    "alphas": (1.0,),
+    "scores": {},
+}
+TOLD: list[tuple[Record, str, str]] = [
+    (PolicyAdopted(**ADOPTED, binding={}), "policy", "support b3:111111111111... by reload"),
+    (
+        PolicyAdopted(
+            **ADOPTED,
+            binding={"mode": "shadow"},
+            track="beta",
+            approved_by="Ada",
+            approved_at="2026-01-02T03:04:05Z",
+            approval_key="ed25519:ab",
+        ),
+        "policy",
+        "(beta) support b3:111111111111... by reload, mode shadow, "
+        "approved by Ada at 2026-01-02T03:04:05Z with key ed25519:ab",
+    ),
+    (
+        PolicyRefused(**GUARD, file="policy.yaml", error="line 3: no"),
+        "refused",
+        "policy.yaml, the policy in force stays: line 3: no",
+    ),
+    (
+        Stopped(**GUARD, by="file", reason="drill"),
+        "stop",
+        "every strength is zero from here on, by file: drill",
+    ),
+    (Stopped(**GUARD, by="call"), "stop", "every strength is zero from here on, by call"),
+    (Resumed(**GUARD, by="call"), "resume", "the policy acts again, by call"),
+    (
+        ClassifierTripped(**GUARD, classifier="intent", failures=3, rest_s=30, error="ValueError"),
+        "tripped",
+        "classifier intent failed 3 times in a row, left alone for 30 s: ValueError",
+    ),
+    (ClassifierRestored(**GUARD, classifier="intent"), "restored", "classifier intent works again"),
+    (
+        ClassifierLate(**ROW, step=3, classifier="intent", until=5),
+        "late",
+        "classifier intent at step 3: its last scores stood until step 5",
+    ),
+    (
+        RequestStarted(
+            **STARTED,
+            context={"labels": ["vip", "eu"], "tier": 2},
+            mode="shadow",
+            arm="control",
+            overrides={"empathy": (0.9, 0.4), "calm": (0.1, 0.1)},
+        ),
+        "start",
+        "1 prompt token, policy b3:1, labels=vip,eu tier=2, mode shadow, arm control, "
+        "asked for empathy at 0.9, got 0.4, asked for calm at 0.1",
+    ),
+    (
+        ConditionChanged(
+            **ROW, step=2, condition="a.b >= 0.5", truth="undecided", scores={"a.b": None}, track="beta"
+        ),
+        "condition",
+        "(beta) a.b >= 0.5 undecided at step 2, a.b missing",
+    ),
+    (
+        RuleFired(**ROW, step=2, rule="warm", scores={}, mode="shadow"),
+        "rule",
+        "(shadow) warm fired at step 2",
+    ),
+    (
+        FlagChanged(**ROW, step=2, flag="rude", up=False, score=None),
+        "flag",
+        "rude down at step 2, score missing",
+    ),
+    (
+        RowRevised(**ROW, step=9, rule="kind", position=20, dropped=1, revision=2, mode="shadow"),
+        "revise",
+        "(shadow) kind at step 9 took back 1 token, writes on at position 20, revision 2",
+    ),
+    (
+        ActivationBegan(
+            **{**BEGAN, "operator": "clamp", "applied": 0.25},
+            site="heads",
+            heads=(0, 3),
+            bounds=(-0.1, 0.2),
+            keep_norm=True,
+            limits=("max_strength", "budget"),
+            mode="shadow",
+        ),
+        "steer",
+        "(shadow) clamp empathy b3:3 for warm from position 7, block 4, at heads 0 3, strength 0.25 "
+        "(0.5 requested, cut by max_strength and budget), kept between -0.1 and 0.2, length kept",
+    ),
+    (
+        RequestEnded(
+            **ROW,
+            generated_tokens=9,
+            steered_tokens=3,
+            output_digest="hk:1",
+            reason="stop",
+            withheld_tokens=2,
+            limited_tokens=1,
+        ),
+        "end",
+        "9 tokens, 3 steered, stop, 2 withheld, 1 cut down to the budget",
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "label", "words"), TOLD, ids=lambda value: type(value).__name__)
+def test_a_record_is_told_in_plain_words_with_all_that_changes_its_meaning(
+    event: Record, label: str, words: str
+) -> None:
+    assert describe(event) == (label, words)
+
+
+def test_no_kind_of_event_is_left_without_words() -> None:
+    told = {type(event) for event, _, _ in TOLD} | {type(event) for event in [*story(), *OTHERS]}
+    assert set(get_args(Event)) <= told
+    for event in [*story(), *OTHERS, *(event for event, _, _ in TOLD)]:
+        label, details = describe(event)
+        assert 0 < len(label) <= 10
+        assert details
 
 
 def test_color_adds_escapes_and_changes_no_word() -> None:
