@@ -6,15 +6,17 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from guardsteer.core.policy import Policy, RuleSpec, VectorSpec
+from guardsteer.core.policy import Policy, VectorSpec
 from guardsteer.rules.blame import Blame
+from guardsteer.rules.channels import Channels, find_channels, steer_loc, uses_of
 from guardsteer.rules.checks import PATTERN_OUTPUTS
 from guardsteer.rules.codegen import initial_state, make_decide, make_sense
 from guardsteer.rules.conditions import parse_condition
 from guardsteer.rules.names import REQUEST_KEYS, Names, signal_mistake
 from guardsteer.rules.places import listed, shown
-from guardsteer.rules.planning import Action
+from guardsteer.rules.planning import Action, claims_of
 from guardsteer.rules.program import FixedRead, Program, Stage
+from guardsteer.rules.schedules import Use
 from guardsteer.rules.syntax import (
     Condition,
     Constant,
@@ -49,10 +51,11 @@ def compile_policy(
     that no classifier gives, and for a rule that would be decided too late for its vectors.
     """
     draft = _draft(policy, outputs, probes)
-    steered = _strengths(draft, alpha_to_strength)
+    channels = find_channels(policy)
+    used = uses_of(policy, channels, alpha_to_strength, draft.blame)
     _refuse_late_rules(draft, vector_blocks)
     draft.blame.raise_if_any()
-    return _assemble(draft, steered)
+    return _assemble(draft, channels, used)
 
 
 @dataclass(slots=True)
@@ -131,40 +134,6 @@ def _find_late(draft: _Draft) -> None:
         draft.decision = max((draft.probes[name], name) for name in names)
 
 
-def _strengths(draft: _Draft, alpha_to_strength: Mapping[str, float]) -> list[tuple[tuple[int, float], ...]]:
-    """Return for each rule the vectors it steers, by index, with signed strengths after the cap."""
-    places = {vector.name: place for place, vector in enumerate(draft.policy.vectors)}
-    resolved = []
-    for index, rule in enumerate(draft.policy.rules):
-        steers = []
-        for steer in rule.steer:
-            strength = steer.strength
-            if strength is None:
-                scale = alpha_to_strength.get(steer.vector)
-                if scale is None:
-                    message = (
-                        f"'alpha' needs the norms of the vector {shown(steer.vector)}, and they are not known"
-                    )
-                    draft.blame.add(
-                        _steer_loc(rule, index, steer.vector), message, "give 'strength'", line=rule.line
-                    )
-                    continue
-                strength = (steer.alpha or 0.0) * scale
-            most = draft.policy.vectors[places[steer.vector]].max_strength
-            strength = strength if most is None else min(strength, most)
-            steers.append((places[steer.vector], strength if steer.operator == "add" else -strength))
-        resolved.append(tuple(steers))
-    return resolved
-
-
-def _steer_loc(rule: RuleSpec, index: int, vector: str) -> tuple[int | str, ...]:
-    for operator in ("add", "subtract"):
-        for place, steer in enumerate(item for item in rule.steer if item.operator == operator):
-            if steer.vector == vector:
-                return ("rules", index, operator, place, "vector")
-    return ("rules", index, "disable")
-
-
 def _refuse_late_rules(draft: _Draft, vector_blocks: Mapping[str, tuple[int, ...]]) -> None:
     if draft.decision is None:
         return
@@ -194,7 +163,7 @@ def _blame_late(draft: _Draft, spec: VectorSpec, message: str, hint: str) -> Non
     for index in sorted(draft.within_rules):
         rule = draft.policy.rules[index]
         if spec.name in rule.disable or any(steer.vector == spec.name for steer in rule.steer):
-            draft.blame.add(_steer_loc(rule, index, spec.name), message, hint, line=rule.line)
+            draft.blame.add(steer_loc(rule, index, spec.name), message, hint, line=rule.line)
 
 
 class _Reads:
@@ -232,18 +201,23 @@ class _Reads:
         return self.fixed.setdefault(read, len(self.fixed))
 
 
-def _assemble(draft: _Draft, steered: list[tuple[tuple[int, float], ...]]) -> Program:
+def _assemble(draft: _Draft, channels: Channels, used: list[tuple[Use, ...]]) -> Program:
     policy, reads = draft.policy, _Reads(draft)
     order = sorted(range(len(policy.rules)), key=lambda index: (-policy.rules[index].priority, index))
     early = [(rank, index) for rank, index in enumerate(order) if index not in draft.within_rules]
     late = [(rank, index) for rank, index in enumerate(order) if index in draft.within_rules]
-    before, within = _Bits(draft, steered, reads, early), _Bits(draft, steered, reads, late)
+    before, within = (_Bits(draft, channels, used, reads, ranked) for ranked in (early, late))
     types: dict[str, Type] = {**REQUEST_KEYS, **dict(policy.context)}
     return Program(
         rule_ids=tuple(rule.id for rule in policy.rules),
         signal_index=draft.signal_index,
         decision_block=draft.decision[0] if draft.decision is not None else None,
         within_vectors=tuple(vector.name in draft.within_vectors for vector in policy.vectors),
+        channels=channels.channels,
+        within_channels=tuple(
+            policy.vectors[channel.vector].name in draft.within_vectors for channel in channels.channels
+        ),
+        requested={(rule, use.channel): use.requested for rule, uses in enumerate(used) for use in uses},
         before=_stage(draft, reads, before, late=False),
         within=_stage(draft, reads, within, late=True) if draft.decision is not None else None,
         fixed=tuple(reads.fixed),
@@ -261,24 +235,27 @@ class _Bits:
     def __init__(
         self,
         draft: _Draft,
-        steered: list[tuple[tuple[int, float], ...]],
+        channels: Channels,
+        used: list[tuple[Use, ...]],
         reads: _Reads,
         ranked: list[tuple[int, int]],
     ) -> None:
         self.expressions: list[ast.expr] = []
         self.actions: list[Action] = []
         self.rules: list[int] = []
-        places = {vector.name: place for place, vector in enumerate(draft.policy.vectors)}
         for rank, index in ranked:
             rule, condition = draft.policy.rules[index], draft.conditions[index]
             lenient = bool(rule.disable) or rule.halt
-            if steered[index]:
+            if used[index]:
                 self.expressions.append(lower(condition, True, reads.name_of))
-                self.actions.append(Action(rank, index, steers=steered[index]))
+                claims = claims_of(used[index], channels.of_vector)
+                self.actions.append(Action(rank, index, claims=claims, uses=used[index]))
                 self.rules.append(-1 if lenient else index)
             if lenient:
                 self.expressions.append(lower(condition, False, reads.name_of))
-                disables = tuple(places[name] for name in rule.disable)
+                disables = tuple(
+                    channel for name in rule.disable for channel in channels.of_vector[channels.vectors[name]]
+                )
                 self.actions.append(Action(rank, index, disables=disables, halts=rule.halt))
                 self.rules.append(index)
 

@@ -9,7 +9,7 @@ from itertools import compress
 from operator import ne
 from typing import Literal, NamedTuple
 
-from guardsteer.core.plan import Plan
+from guardsteer.core.plan import Channel, Plan
 from guardsteer.errors import RequestError
 from guardsteer.rules.codegen import Decide, Key, Sense, State
 from guardsteer.rules.places import closest, shown
@@ -89,13 +89,18 @@ class Program:
     ``signal_index`` says where each signal, ``classifier.output``, stands in the list that rows are
     given. ``decision_block`` is the deepest block of a probe on which a flag or rule depends: what
     depends on probes is decided there (``RowRules.within``); None without such flags and rules.
-    ``within_vectors`` says for each vector whether it is decided there.
+    ``within_vectors`` says for each vector whether it is decided there, ``within_channels`` the same for
+    each channel. ``requested`` maps rule and channel to the signed strength that the rule asks for, before
+    any bound.
     """
 
     rule_ids: tuple[str, ...]
     signal_index: Mapping[str, int]
     decision_block: int | None
     within_vectors: tuple[bool, ...]
+    channels: tuple[Channel, ...]
+    within_channels: tuple[bool, ...]
+    requested: Mapping[tuple[int, int], float]
     before: Stage
     within: Stage | None
     fixed: tuple[FixedRead, ...]
@@ -231,7 +236,7 @@ class RowRules:
         if bits == self._before_bits and self._plan is not None:
             return self._plan
         self._before_bits = bits
-        plan = first_plan(compress(stage.actions, bits), program.within_vectors)
+        plan = first_plan(compress(stage.actions, bits), program.within_channels)
         if self._plan is None or plan != self._plan:
             self._plan = plan
         return self._plan
@@ -268,7 +273,7 @@ class RowRules:
         self.changes = stage.changes(program, old, key, (self._within_bits, bits), signals)
         self._within_key, self._within_base, self._within_bits = key, base, bits
         early, late = compress(program.before.actions, self._before_bits), compress(stage.actions, bits)
-        plan = complete_plan(first, early, late, program.within_vectors)
+        plan = complete_plan(first, early, late, program.within_channels)
         if self._within_plan is None or plan != self._within_plan:
             self._within_plan = plan
         return self._within_plan

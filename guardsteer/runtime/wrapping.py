@@ -147,7 +147,8 @@ def _kit(
         vector_blocks={slot.name: slot.blocks for slot in slots},
         alpha_to_strength=scale,
     )
-    idle = Plan((0.0,) * len(slots), (-1,) * len(slots))
+    channels = program.channels
+    idle = Plan((0.0,) * len(channels), (-1,) * len(channels))
     return Kit(
         policy=policy,
         program=program,
@@ -159,13 +160,13 @@ def _kit(
         ),
         layout=layout,
         fingerprint=identity,
-        composer=Composer(slots),
+        composer=Composer([slots[channel.vector] for channel in channels]),
         probes=_placed(probes, program),
         fallback=tuple(tokenizer(policy.fallback, add_special_tokens=False)["input_ids"])
         if policy.fallback
         else (),
         classifier_digests={name: found.digest for name, found in classifiers.items()},
-        requested=_requested(policy, scale),
+        requested=program.requested,
     )
 
 
@@ -194,15 +195,3 @@ def _readings(
 
 def _signals(name: str, outputs: Sequence[str], program: Program) -> tuple[int, ...]:
     return tuple(program.signal_index[f"{name}.{output}"] for output in outputs)
-
-
-def _requested(policy: Policy, scale: Mapping[str, float]) -> dict[tuple[int, int], float]:
-    places = {spec.name: place for place, spec in enumerate(policy.vectors)}
-    requested: dict[tuple[int, int], float] = {}
-    for index, rule in enumerate(policy.rules):
-        for steer in rule.steer:
-            strength = (
-                steer.strength if steer.strength is not None else (steer.alpha or 0.0) * scale[steer.vector]
-            )
-            requested[index, places[steer.vector]] = strength if steer.operator == "add" else -strength
-    return requested
