@@ -5,28 +5,30 @@ Works on the tree, so that a mistake in one part hides none in another.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeAlias
 
 from guardsteer.core.policy import ClassifierSpec, Scope
 from guardsteer.errors import GuardsteerError
 from guardsteer.rules.access import child_of, entries_of, many_of, number_of, start_within, text_of
-from guardsteer.rules.document import Entry, MappingNode, ScalarNode, SequenceNode
-from guardsteer.rules.names import IDENTIFIER, KEYWORDS, REQUEST_KEYS, TITLE, Names, signal_mistake
+from guardsteer.rules.binding_checks import check_binding, check_overrides
+from guardsteer.rules.building import DEFAULT_TAIL_CHARACTERS
+from guardsteer.rules.document import Entry, MappingNode, Node, ScalarNode
+from guardsteer.rules.flag_checks import check_flags
+from guardsteer.rules.names import REQUEST_KEYS, TITLE, Names
+from guardsteer.rules.naming import check_name
 from guardsteer.rules.patterns import pattern_mistake
 from guardsteer.rules.places import Report, shown
-from guardsteer.rules.rule_checks import check_rules
+from guardsteer.rules.rule_checks import check_rules, rules_of
+from guardsteer.rules.steer_checks import check_profiles
 from guardsteer.rules.syntax import Type
 
-__all__ = ["DEFAULT_TAIL_CHARACTERS", "MAX_PATTERNS", "PATTERN_OUTPUTS", "OutputsOf", "check_meaning"]
+__all__ = ["MAX_PATTERNS", "PATTERN_OUTPUTS", "OutputsOf", "check_meaning"]
 
 OutputsOf: TypeAlias = Callable[[ClassifierSpec], tuple[str, ...]]
 
 PATTERN_OUTPUTS = ("match",)
-DEFAULT_TAIL_CHARACTERS = 256
 MAX_PATTERNS = 1000
-_SIGNAL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)")
 _INLINE = ("literals", "patterns", "ignore_case", "tail_characters")
 _SCOPES: tuple[Scope, ...] = ("prompt", "user", "generation", "all")
 _TYPES: dict[str, Type] = {"string": "string", "int": "int", "float": "float", "bool": "bool"}
@@ -41,20 +43,17 @@ def check_meaning(report: Report, root: MappingNode, outputs_of: OutputsOf | Non
         context=_check_context(report, root),
     )
     _check_patterns(report, root)
-    _check_flags(report, root, names)
+    check_flags(report, root, names)
     _check_vectors(report, root)
+    vectors = entries_of(root, "vectors")
+    _check_profiles(report, root, vectors)
     check_rules(report, root, names)
+    check_overrides(report, root, vectors)
+    binding = child_of(root, "binding")
+    if isinstance(binding, MappingNode):
+        ids = [text_of(child_of(rule, "id")) for rule in rules_of(root)]
+        check_binding(report, binding, [node.text for node in ids if node is not None], names.context)
     _check_fallback(report, root)
-
-
-def _check_name(report: Report, name: str, start: int, what: str) -> None:
-    if not IDENTIFIER.fullmatch(name):
-        hint = "use up to 64 letters, digits and '_', a letter first"
-        report.add(start, f"{shown(name)} cannot be the name of a {what}", hint)
-    elif name in KEYWORDS:
-        report.add(
-            start, f"{shown(name)} is a word of the language and cannot name a {what}", "choose another name"
-        )
 
 
 def _check_titles(report: Report, root: MappingNode) -> None:
@@ -67,11 +66,11 @@ def _check_titles(report: Report, root: MappingNode) -> None:
 def _check_context(report: Report, root: MappingNode) -> dict[str, Type]:
     types: dict[str, Type] = {}
     for key, entry in entries_of(root, "context").items():
-        _check_name(report, key, entry.start, "request key")
+        check_name(report, key, entry.start, "request key")
         if key in REQUEST_KEYS:
-            report.add(
-                entry.start, f"the request key {shown(key)} is always known, as a string", "remove the line"
-            )
+            kind = "string" if REQUEST_KEYS[key] == "string" else "list of strings"
+            message = f"the request key {shown(key)} is always known, as a {kind}"
+            report.add(entry.start, message, "remove the line")
         word = text_of(entry.node)
         types[key] = _TYPES.get(word.text if word else "", "string")
     return types
@@ -83,7 +82,7 @@ def _check_classifiers(
     outputs: dict[str, tuple[str, ...] | None] = {}
     flags = entries_of(root, "flags")
     for name, entry in entries_of(root, "classifiers").items():
-        _check_name(report, name, entry.start, "classifier")
+        check_name(report, name, entry.start, "classifier")
         if name in flags:
             line = report.place(flags[name].start)[0]
             report.add(
@@ -156,37 +155,14 @@ def _check_patterns(report: Report, root: MappingNode) -> None:
                 report.add(start_within(report, pattern, mistake.offset), mistake.message, mistake.hint)
 
 
-def _check_flags(report: Report, root: MappingNode, names: Names) -> None:
-    for name, entry in entries_of(root, "flags").items():
-        if report.full:
-            return
-        _check_name(report, name, entry.start, "flag")
-        signal = text_of(child_of(entry.node, "signal"))
-        if signal is not None:
-            _check_signal(report, signal, names.outputs)
-        enter, leave = number_of(child_of(entry.node, "enter")), child_of(entry.node, "exit")
-        value = number_of(leave)
-        if enter is not None and value is not None and leave is not None and value > enter >= 0:
-            message = f"'exit' must be at most 'enter', got {value:g} > {enter:g}"
-            report.add(leave.start, message, "a flag goes up at 'enter' and down below 'exit'")
-
-
-def _check_signal(report: Report, node: ScalarNode, outputs: Mapping[str, tuple[str, ...] | None]) -> None:
-    match = _SIGNAL.fullmatch(node.text)
-    if match is None:
-        known = outputs.get(node.text)
-        hint = f"write {node.text}.{known[0]}" if known else "write classifier.output"
-        report.add(node.start, f"a signal is written classifier.output, got {shown(node.text)}", hint)
-        return
-    mistake = signal_mistake(match[1], match[2], outputs)
-    if mistake is not None:
-        report.add(start_within(report, node, 0), *mistake)
-
-
 def _check_vectors(report: Report, root: MappingNode) -> None:
     for name, entry in entries_of(root, "vectors").items():
-        _check_name(report, name, entry.start, "vector")
-        for key in ("blocks", "positions"):
+        check_name(report, name, entry.start, "vector")
+        heads, site = child_of(entry.node, "heads"), child_of(entry.node, "site")
+        if heads is not None and not (isinstance(site, ScalarNode) and site.value == "heads"):
+            hint = "add 'site: heads', or remove it"
+            report.add(heads.start, "'heads' is for the site 'heads' alone", hint)
+        for key in ("blocks", "positions", "heads"):
             seen: set[object] = set()
             for item in many_of(child_of(entry.node, key)):
                 if isinstance(item, ScalarNode):
@@ -195,15 +171,31 @@ def _check_vectors(report: Report, root: MappingNode) -> None:
                     seen.add(item.value)
 
 
+def _check_profiles(report: Report, root: MappingNode, vectors: dict[str, Entry]) -> None:
+    for name, entry in entries_of(root, "profiles").items():
+        check_name(report, name, entry.start, "profile")
+    check_profiles(report, root, vectors)
+
+
 def _check_fallback(report: Report, root: MappingNode) -> None:
     if "fallback" in root.entries:
         return
     hint = "add 'fallback: \"…\"' at the top level, the text that a halted row ends with"
-    rules = child_of(root, "rules")
-    for rule in rules.items if isinstance(rules, SequenceNode) else []:
+    for rule in rules_of(root):
         halt = child_of(rule, "halt")
         if isinstance(halt, ScalarNode) and halt.value is True:
             report.add(halt.start, "a rule that halts needs a fallback text", hint)
+        _check_last_resort(report, child_of(rule, "revise"), hint)
     failure = text_of(child_of(child_of(root, "audit") or root, "on_error"))
     if failure is not None and failure.text == "halt":
         report.add(failure.start, "'on_error: halt' needs a fallback text", hint)
+
+
+def _check_last_resort(report: Report, revise: Node | None, hint: str) -> None:
+    if not isinstance(revise, MappingNode):
+        return
+    then = child_of(revise, "then")
+    word = text_of(then)
+    if then is None or (word is not None and word.text == "halt"):
+        message = "a rule that revises halts once it may revise no more, and needs a fallback text"
+        report.add(then.start if then is not None else revise.start, message, f"{hint}, or 'then: continue'")

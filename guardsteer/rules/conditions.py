@@ -2,7 +2,7 @@
 
     condition  = every { "||" every }
     every      = relation { "&&" relation }
-    relation   = unary [ ("==" | "!=" | "<" | "<=" | ">" | ">=") unary | "in" list ]
+    relation   = unary [ ("==" | "!=" | "<" | "<=" | ">" | ">=") unary | "in" ( list | "request.labels" ) ]
     unary      = { "!" } primary
     primary    = "(" condition ")" | literal | flag | classifier.output | request.key | "step"
     list       = "[" literal { "," literal } "]"
@@ -210,6 +210,8 @@ class _Parser:
         if text == "in":
             raise SyntaxMistake(offset, "'in' needs a value before it", "write request.tenant in ['a', 'b']")
         found, wrong = look_up(text, self.names)
+        if found is not None and found[1] == "labels":
+            found, wrong = None, (f"{text} is a list of texts", f'write "vip" in {text}')
         if found is None:
             self.note(offset, *wrong)
             return _Typed(_ANY_FLAG, None, offset)
@@ -247,7 +249,19 @@ class _Parser:
         node: syntax.Condition = syntax.SameTruth(first, second)
         return _Typed(node if token.text == "==" else syntax.Not(node), "bool", left.offset, simple=False)
 
+    def _has_label(self, left: _Typed) -> _Typed:
+        name = self.take().text
+        node = left.node
+        if isinstance(node, syntax.Constant) and isinstance(node.value, str):
+            return _Typed(syntax.HasLabel(node.value), "bool", left.offset, simple=False)
+        if left.type is not None:
+            message = f"expected a text in quotes before 'in {name}', got {_ARTICLES[left.type]}"
+            self.note(left.offset, message, f'write "vip" in {name}')
+        return _Typed(_ANY_FLAG, "bool", left.offset, simple=False)
+
     def _member(self, left: _Typed, token: Token) -> _Typed:
+        if self.token.kind == "name" and self.token.text == "request.labels":
+            return self._has_label(left)
         if not self.is_operator("["):
             self.fail(f"expected a list after 'in', got {self.got()}", "write request.tenant in ['a', 'b']")
         self.take()

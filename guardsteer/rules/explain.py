@@ -7,16 +7,26 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from guardsteer.rules.binding_schema import BindingModel, OverrideModel, RolloutModel
 from guardsteer.rules.document import Node, ScalarNode, describe, find
 from guardsteer.rules.places import Report, clipped, closest, listed, shown
+from guardsteer.rules.rule_schema import (
+    AblateModel,
+    ClampModel,
+    ProfileModel,
+    PushModel,
+    ReviseModel,
+    RuleModel,
+    StrongerModel,
+)
 from guardsteer.rules.schema import (
     VERSION,
     AuditModel,
+    BreakerModel,
     ClassifierModel,
     FlagModel,
     PolicyModel,
-    RuleModel,
-    SteerModel,
+    SmoothModel,
     VectorModel,
 )
 
@@ -37,7 +47,22 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "classifiers": ClassifierModel,
     "flags": FlagModel,
     "vectors": VectorModel,
+    "profiles": ProfileModel,
     "rules": RuleModel,
+    "overrides": OverrideModel,
+}
+_PARTS: dict[str, type[BaseModel]] = {
+    "add": PushModel,
+    "subtract": PushModel,
+    "ablate": AblateModel,
+    "clamp": ClampModel,
+    "stronger": StrongerModel,
+    "revise": ReviseModel,
+    "smooth": SmoothModel,
+    "breaker": BreakerModel,
+    "audit": AuditModel,
+    "binding": BindingModel,
+    "rollout": RolloutModel,
 }
 _SAME_WORD = {
     "str": "string",
@@ -49,8 +74,13 @@ _SAME_WORD = {
 }
 
 
-def explain_schema_errors(report: Report, root: Node, error: ValidationError) -> None:
-    """Add every mistake of ``error`` to ``report``, at its node of the tree below ``root``."""
+def explain_schema_errors(
+    report: Report, root: Node, error: ValidationError, model: type[BaseModel] = PolicyModel
+) -> None:
+    """Add every mistake of ``error`` to ``report``, at its node of the tree below ``root``.
+
+    ``model`` is what the whole tree should have been.
+    """
     for item in error.errors(include_url=False, include_input=False):
         if report.full:
             return
@@ -58,7 +88,7 @@ def explain_schema_errors(report: Report, root: Node, error: ValidationError) ->
         node, key_start, reached = find(root, loc)
         kind = item["type"]
         if kind == "extra_forbidden":
-            _unknown_field(report, loc, key_start)
+            _unknown_field(report, loc, key_start, model)
         elif isinstance(node, ScalarNode) and node.bad:
             continue
         elif kind == "missing" and not reached:
@@ -80,23 +110,28 @@ def _what(loc: Sequence[int | str]) -> str:
     if len(loc) == 1:
         return f"'{first}'"
     if len(loc) == 2 and first in _SECTIONS:
-        return "the rule" if first == "rules" else f"the {first[:-1]} {shown(str(loc[1]))}"
+        kind = first.removesuffix("s")
+        return f"the {kind}" if isinstance(loc[1], int) else f"the {kind} {shown(loc[1])}"
     words = [part for part in loc if isinstance(part, str)]
     return shown(words[-1])
 
 
-def _model_at(loc: Sequence[int | str]) -> type[BaseModel]:
-    if not loc:
-        return PolicyModel
-    if len(loc) == 1:
-        return AuditModel
-    return SteerModel if len(loc) > 2 else _SECTIONS[str(loc[0])]
+def _model_at(loc: Sequence[int | str], root: type[BaseModel]) -> type[BaseModel]:
+    if len(loc) == 2 and loc[0] in _SECTIONS:
+        return _SECTIONS[str(loc[0])]
+    words = [part for part in loc if isinstance(part, str)]
+    return _PARTS[words[-1]] if words else root
 
 
-def _unknown_field(report: Report, loc: Sequence[int | str], key_start: int) -> None:
+def _fields_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _unknown_field(report: Report, loc: Sequence[int | str], key_start: int, root: type[BaseModel]) -> None:
     field, parent = str(loc[-1]), loc[:-1]
-    known = list(_model_at(parent).model_fields)
-    report.add(key_start, f"{_what(parent)} has no field {shown(field)}", closest(field, known, "fields"))
+    known = _fields_of(_model_at(parent, root))
+    what = "the binding" if root is BindingModel and not parent else _what(parent)
+    report.add(key_start, f"{what} has no field {shown(field)}", closest(field, known, "fields"))
 
 
 def _explain(kind: str, context: Mapping[str, Any], loc: Sequence[int | str], node: Node) -> tuple[str, str]:

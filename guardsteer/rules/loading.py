@@ -7,29 +7,15 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from guardsteer.core.digests import digest_bytes
-from guardsteer.core.policy import (
-    AuditSpec,
-    ClassifierSpec,
-    FlagSpec,
-    Operator,
-    Policy,
-    RuleSpec,
-    SteerSpec,
-    VectorSpec,
-)
+from guardsteer.core.policy import Policy
 from guardsteer.errors import PolicyError, Problem
-from guardsteer.rules.checks import DEFAULT_TAIL_CHARACTERS, OutputsOf, check_meaning
-from guardsteer.rules.document import MappingNode, Node, SequenceNode, compose, describe, plain
+from guardsteer.rules.access import child_of, many_of
+from guardsteer.rules.building import build_policy
+from guardsteer.rules.checks import OutputsOf, check_meaning
+from guardsteer.rules.document import MappingNode, Node, compose, describe, plain
 from guardsteer.rules.explain import explain_schema_errors
 from guardsteer.rules.places import Report
-from guardsteer.rules.schema import (
-    ClassifierModel,
-    FlagModel,
-    PolicyModel,
-    RuleModel,
-    SteerModel,
-    VectorModel,
-)
+from guardsteer.rules.schema import PolicyModel
 
 __all__ = ["MAX_BYTES", "POLICY_FILE", "check", "load_policy", "parse_policy"]
 
@@ -89,7 +75,9 @@ def _parse(data: bytes, file: str, outputs: OutputsOf | None) -> Policy:
         check_meaning(report, root, outputs)
     if report or model is None or not isinstance(root, MappingNode):
         raise PolicyError(report.problems())
-    return _build(model, root, report, digest_bytes(data))
+    lines = [report.place(node.start)[0] for node in many_of(child_of(root, "rules"))]
+    text = data.decode("utf-8")
+    return build_policy(model, lines, digest=digest_bytes(data), source=report.file, text=text)
 
 
 def _decode(data: bytes, file: str) -> str:
@@ -119,63 +107,3 @@ def _validate(report: Report, root: Node) -> PolicyModel | None:
     except ValidationError as error:
         explain_schema_errors(report, root, error)
         return None
-
-
-def _build(model: PolicyModel, root: MappingNode, report: Report, digest: str) -> Policy:
-    rules = root.entries.get("rules")
-    nodes = rules.node.items if rules is not None and isinstance(rules.node, SequenceNode) else []
-    vectors = tuple(model.vectors)
-    return Policy(
-        name=model.name,
-        digest=digest,
-        source=report.file,
-        classifiers=tuple(_classifier(name, item) for name, item in model.classifiers.items()),
-        vectors=tuple(_vector(name, item) for name, item in model.vectors.items()),
-        flags=tuple(_flag(name, item) for name, item in model.flags.items()),
-        rules=tuple(
-            _rule(item, vectors, report.place(node.start)[0])
-            for item, node in zip(model.rules, nodes, strict=True)
-        ),
-        context=tuple(model.context.items()),
-        fallback=model.fallback or "",
-        audit=AuditSpec(model.audit.on_error),
-    )
-
-
-def _classifier(name: str, model: ClassifierModel) -> ClassifierSpec:
-    return ClassifierSpec(
-        name=name,
-        on=model.on,
-        use=model.use,
-        literals=tuple(model.literals or ()),
-        patterns=tuple(model.patterns or ()),
-        ignore_case=True if model.ignore_case is None else model.ignore_case,
-        tail_characters=model.tail_characters or DEFAULT_TAIL_CHARACTERS,
-    )
-
-
-def _vector(name: str, model: VectorModel) -> VectorSpec:
-    return VectorSpec(
-        name=name,
-        use=model.use,
-        blocks=tuple(model.blocks) if model.blocks is not None else None,
-        positions=tuple(model.positions),
-        max_strength=model.max_strength,
-    )
-
-
-def _flag(name: str, model: FlagModel) -> FlagSpec:
-    leave = model.enter if model.exit is None else model.exit
-    return FlagSpec(name, model.signal, model.enter, leave, model.after, model.hold, model.latch)
-
-
-def _rule(model: RuleModel, vectors: tuple[str, ...], line: int) -> RuleSpec:
-    steer = [_steer(item, "add") for item in model.add] + [
-        _steer(item, "subtract") for item in model.subtract
-    ]
-    disable = vectors if "all" in model.disable else tuple(dict.fromkeys(model.disable))
-    return RuleSpec(model.id, model.when, model.priority, tuple(steer), disable, model.halt, line)
-
-
-def _steer(model: SteerModel, operator: Operator) -> SteerSpec:
-    return SteerSpec(model.vector, operator, model.strength, model.alpha)

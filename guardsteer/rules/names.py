@@ -15,7 +15,10 @@ __all__ = ["IDENTIFIER", "KEYWORDS", "REQUEST_KEYS", "TITLE", "WORDS", "Names", 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 KEYWORDS = frozenset(
-    ("true", "false", "True", "False", "in", "request", "step", "null", "and", "or", "not", "all")
+    (
+        *("true", "false", "True", "False", "in", "request", "step", "null", "and", "or", "not"),
+        *("all", "otherwise"),
+    )
 )
 WORDS = {"and": "write &&", "or": "write ||", "not": "write !", "True": "write true", "False": "write false"}
 REQUEST_KEYS: Mapping[str, Type] = {
@@ -23,6 +26,7 @@ REQUEST_KEYS: Mapping[str, Type] = {
     "route": "string",
     "role": "string",
     "locale": "string",
+    "labels": "labels",
 }
 
 Named: TypeAlias = Constant | StepRef | FlagRef | SignalRef | RequestRef

@@ -1,28 +1,40 @@
-"""What is wrong with rules beyond their shape: conditions, vectors, amounts, contradictions."""
+"""What is wrong with rules beyond their shape: conditions, actions, contradictions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from guardsteer.rules.access import child_of, entries_of, many_of, number_of, start_within, text_of
+from guardsteer.rules.access import child_of, entries_of, many_of, start_within, text_of
 from guardsteer.rules.conditions import parse_condition
 from guardsteer.rules.document import Entry, MappingNode, ScalarNode, SequenceNode
 from guardsteer.rules.names import TITLE, Names
-from guardsteer.rules.places import Report, closest, shown
+from guardsteer.rules.places import Report, shown
+from guardsteer.rules.route_checks import check_route
+from guardsteer.rules.steer_checks import STEERING, check_steering, check_vector
 
-__all__ = ["check_rules"]
+__all__ = ["check_rules", "rules_of"]
+
+_ACTIONS = (*STEERING, "disable", "revise", "hold_back", "route")
+_SWITCHES = ("halt", "observe")
 
 
 def check_rules(report: Report, root: MappingNode, names: Names) -> None:
     """Add to ``report`` what is wrong with the rules of the policy below ``root``."""
-    rules = child_of(root, "rules")
-    vectors = entries_of(root, "vectors")
+    vectors, profiles = entries_of(root, "vectors"), entries_of(root, "profiles")
     ids: dict[str, int] = {}
-    for node in rules.items if isinstance(rules, SequenceNode) else []:
-        if isinstance(node, MappingNode) and not report.full:
-            _check_id(report, node, ids)
-            _check_when(report, node, names)
-            _check_actions(report, node, vectors)
+    for node in rules_of(root):
+        if report.full:
+            return
+        _check_id(report, node, ids)
+        _check_when(report, node, names)
+        _check_actions(report, node, vectors)
+        if "route" in node.entries:
+            check_route(report, node, names, profiles)
+
+
+def rules_of(root: MappingNode) -> list[MappingNode]:
+    """Return the rules that are mappings."""
+    rules = child_of(root, "rules")
+    items = rules.items if isinstance(rules, SequenceNode) else []
+    return [node for node in items if isinstance(node, MappingNode)]
 
 
 def _check_id(report: Report, rule: MappingNode, ids: dict[str, int]) -> None:
@@ -49,33 +61,20 @@ def _check_when(report: Report, rule: MappingNode, names: Names) -> None:
         report.add(start_within(report, when, mistake.offset), mistake.message, mistake.hint)
 
 
-def _steers(rule: MappingNode) -> Iterator[tuple[str, MappingNode]]:
-    for operator in ("add", "subtract"):
-        for item in many_of(child_of(rule, operator)):
-            if isinstance(item, MappingNode):
-                yield operator, item
-
-
 def _check_actions(report: Report, rule: MappingNode, vectors: dict[str, Entry]) -> None:
-    halt = child_of(rule, "halt")
-    harmless = halt is None or (isinstance(halt, ScalarNode) and halt.value is False)
-    if harmless and not any(key in rule.entries for key in ("add", "subtract", "disable")):
-        report.add(rule.start, "the rule does nothing", "add 'add', 'subtract', 'disable' or 'halt: true'")
-    steered: dict[str, str] = {}
-    for operator, node in _steers(rule):
-        vector = text_of(child_of(node, "vector"))
-        if vector is None:
-            continue
-        _check_vector(report, vector, vectors)
-        if vector.text in steered:
-            before = steered[vector.text]
-            message = (
-                f"the rule names the vector {shown(vector.text)} twice, in '{before}' and in '{operator}'"
-            )
-            report.add(vector.start, message, "keep one")
-        steered[vector.text] = operator
-        _check_amount(report, node, vectors.get(vector.text))
+    if not any(key in rule.entries for key in _ACTIONS) and all(_is_off(rule, key) for key in _SWITCHES):
+        hint = "add 'add', 'subtract', 'ablate', 'clamp', 'route', 'disable', 'halt: true', 'revise', "
+        report.add(rule.start, "the rule does nothing", hint + "'hold_back' or 'observe: true'")
+    steered = check_steering(report, rule, vectors)
     _check_disabled(report, rule, vectors, steered)
+    revise = child_of(rule, "revise")
+    if isinstance(revise, MappingNode):
+        _check_revise(report, revise)
+
+
+def _is_off(rule: MappingNode, key: str) -> bool:
+    node = child_of(rule, key)
+    return node is None or (isinstance(node, ScalarNode) and node.value is False)
 
 
 def _check_disabled(
@@ -86,31 +85,17 @@ def _check_disabled(
         if vector is None:
             continue
         if vector.text != "all":
-            _check_vector(report, vector, vectors)
+            check_vector(report, vector, vectors)
         elif not vectors:
             report.add(vector.start, "there are no vectors to disable", "declare them under 'vectors:'")
         if steered and (vector.text == "all" or vector.text in steered):
-            message = "the rule disables a vector that it also adds or subtracts, so that would never act"
+            message = "the rule disables a vector that it also steers with, so that would never act"
             report.add(vector.start, message, "use two rules")
 
 
-def _check_vector(report: Report, node: ScalarNode, vectors: dict[str, Entry]) -> None:
-    if node.text not in vectors:
-        message = f"there is no vector {shown(node.text)}"
-        report.add(node.start, message, closest(node.text, list(vectors), "vectors"))
-
-
-def _check_amount(report: Report, steer: MappingNode, vector: Entry | None) -> None:
-    strength, alpha = steer.entries.get("strength"), steer.entries.get("alpha")
-    if set(steer.entries) == {"vector"}:
-        report.add(
-            steer.start, "how much is missing", "give 'strength' (in units of the block's norm) or 'alpha'"
-        )
-    if strength is not None and alpha is not None:
-        report.add(alpha.start, "both 'strength' and 'alpha' are given", "keep one")
-    amount = number_of(strength.node) if strength is not None else None
-    most = number_of(child_of(vector.node, "max_strength")) if vector is not None else None
-    if strength is not None and amount is not None and most is not None and amount > most > 0:
-        line = report.place(vector.start)[0] if vector is not None else 0
-        message = f"'strength' is {amount:g}, more than the vector's 'max_strength' {most:g}"
-        report.add(strength.node.start, message, f"the vector is on line {line}")
+def _check_revise(report: Report, revise: MappingNode) -> None:
+    tokens, back_to = revise.entries.get("tokens"), revise.entries.get("back_to")
+    if tokens is None and back_to is None:
+        report.add(revise.start, "how much to take back is missing", "give 'tokens' or 'back_to: sentence'")
+    if tokens is not None and back_to is not None:
+        report.add(max(tokens.start, back_to.start), "both 'tokens' and 'back_to' are given", "keep one")

@@ -2,111 +2,244 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from guardsteer.core.policy import OnAuditError, Position, Scope
+from guardsteer.core.policy import OnAuditError, OnError, Position, Scope, Site, Unit
+from guardsteer.rules.binding_schema import BindingModel, OverrideModel
+from guardsteer.rules.fields import (
+    MAX_STEPS,
+    Amount,
+    Closed,
+    Name,
+    Part,
+    Share,
+    Steps,
+    Text,
+    Window,
+    exactly_one,
+)
+from guardsteer.rules.rule_schema import ProfileModel, RuleModel
 
 __all__ = [
     "VERSION",
     "AuditModel",
+    "BreakerModel",
     "ClassifierModel",
     "FlagModel",
     "PolicyModel",
-    "RuleModel",
-    "SteerModel",
+    "SmoothModel",
     "VectorModel",
 ]
 
-MAX_STEPS = 1_000_000
 VERSION = 1
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class BreakerModel(Closed):
+    """The entry ``breaker`` of a classifier."""
+
+    model_config = ConfigDict(title="breaker")
+
+    failures: Annotated[
+        int, Field(ge=1, le=MAX_STEPS, description="After so many failures in a row …", examples=[3])
+    ] = 3
+    rest_s: Annotated[
+        float, Field(gt=0, le=86_400, description="… it is left alone for so many seconds.", examples=[30])
+    ] = 30.0
 
 
-def _one_or_many(value: Any) -> Any:
-    return [value] if isinstance(value, dict | str) else value
-
-
-Text = Annotated[str, Field(min_length=1, max_length=10_000)]
-Name = Annotated[str, Field(min_length=1)]
-Steps = Annotated[int, Field(ge=0, le=MAX_STEPS)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(gt=0)]
-
-
-class ClassifierModel(_Closed):
+class ClassifierModel(Closed):
     """One entry of ``classifiers``."""
 
-    on: Scope
-    use: Name | None = None
-    literals: Annotated[list[Text], Field(min_length=1, max_length=10_000)] | None = None
-    patterns: Annotated[list[Text], Field(min_length=1, max_length=1_000)] | None = None
-    ignore_case: bool | None = None
-    tail_characters: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    model_config = ConfigDict(
+        title="classifier",
+        json_schema_extra={"anyOf": [{"required": [field]} for field in ("use", "literals", "patterns")]},
+    )
+
+    on: Annotated[Scope, Field(description="Which text it reads.", examples=["user"])]
+    use: Annotated[
+        Name | None, Field(description="A name in the catalogue, or a path.", examples=["support-intent"])
+    ] = None
+    literals: Annotated[
+        list[Text] | None,
+        Field(
+            min_length=1,
+            max_length=10_000,
+            description="Words to look for, as they are.",
+            examples=[["damn"]],
+        ),
+    ] = None
+    patterns: Annotated[
+        list[Text] | None,
+        Field(
+            min_length=1,
+            max_length=1_000,
+            description="Patterns in the syntax of RE2.",
+            examples=[["\\bugh+\\b"]],
+        ),
+    ] = None
+    ignore_case: Annotated[
+        bool | None, Field(description="For literals and patterns; true by default.", examples=[False])
+    ] = None
+    tail_characters: Annotated[
+        int | None,
+        Field(ge=1, le=65_536, description="How far back a match may begin; 256 by default.", examples=[64]),
+    ] = None
+    on_error: Annotated[
+        OnError,
+        Field(
+            description="What its scores are when it fails: missing, 0, or what they were.", examples=["open"]
+        ),
+    ] = "closed"
+    deadline_ms: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=60_000,
+            description="A score that is not there by then leaves the previous one standing.",
+            examples=[5],
+        ),
+    ] = None
+    breaker: Annotated[
+        BreakerModel | None, Field(description="When it is left alone for a while after failures.")
+    ] = None
 
 
-class FlagModel(_Closed):
+class SmoothModel(Closed):
+    """The entry ``smooth`` of a flag."""
+
+    model_config = ConfigDict(title="smooth", json_schema_extra=exactly_one("ema", "max"))
+
+    ema: Annotated[
+        Part | None, Field(description="A moving average; the weight of the newest score.", examples=[0.3])
+    ] = None
+    max: Annotated[
+        Window | None, Field(description="The highest of so many newest scores.", examples=[8])
+    ] = None
+
+
+class FlagModel(Closed):
     """One entry of ``flags``."""
 
-    signal: str
-    enter: Share
-    exit: Share | None = None
-    after: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 1
-    hold: Steps = 0
-    latch: bool = False
+    model_config = ConfigDict(title="flag")
+
+    signal: Annotated[str, Field(description="The score that moves it.", examples=["intent.billing"])]
+    enter: Annotated[Share, Field(description="It goes up when the score is at least this.", examples=[0.6])]
+    exit: Annotated[
+        Share | None,
+        Field(description="It goes down when the score is below this; 'enter' by default.", examples=[0.5]),
+    ] = None
+    after: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=MAX_STEPS,
+            description="It goes up once the score was at least 'enter' so often in a row, or of 'of_last'.",
+            examples=[3],
+        ),
+    ] = 1
+    of_last: Annotated[
+        Window | None, Field(description="How many newest scores 'after' counts in.", examples=[5])
+    ] = None
+    hold: Annotated[
+        Steps, Field(description="It stays up for so many steps at least, the first included.", examples=[8])
+    ] = 0
+    cooldown: Annotated[
+        Steps, Field(description="Once down, it stays down for so many steps at least.", examples=[4])
+    ] = 0
+    latch: Annotated[
+        bool, Field(description="Once up, it stays up for the rest of the row.", examples=[True])
+    ] = False
+    smooth: Annotated[SmoothModel | None, Field(description="How scores are smoothed before thresholds.")] = (
+        None
+    )
+    per: Annotated[
+        Unit,
+        Field(description="Whether it moves with each token or with each sentence.", examples=["sentence"]),
+    ] = "token"
 
 
-class VectorModel(_Closed):
+class VectorModel(Closed):
     """One entry of ``vectors``."""
 
-    use: Name
-    blocks: Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=1)] | None = None
-    positions: Annotated[list[Position], Field(min_length=1)] = ["generated"]
-    max_strength: Amount | None = None
+    model_config = ConfigDict(title="vector")
+
+    use: Annotated[Name, Field(description="A name in the catalogue, or a path.", examples=["empathy"])]
+    max_strength: Annotated[
+        Amount | None, Field(description="No rule pushes further than this.", examples=[0.4])
+    ] = None
+    blocks: Annotated[
+        list[Annotated[int, Field(ge=0, le=100_000)]] | None,
+        Field(
+            min_length=1,
+            description="Where it acts; where its card recommends by default.",
+            examples=[[4, 5]],
+        ),
+    ] = None
+    positions: Annotated[
+        list[Position], Field(min_length=1, description="Which tokens it acts on.", examples=[["generated"]])
+    ] = Field(default=["generated"])
+    site: Annotated[
+        Site | None,
+        Field(description="Where in a block it acts; where it was extracted by default.", examples=["mlp"]),
+    ] = None
+    heads: Annotated[
+        list[Annotated[int, Field(ge=0, le=100_000)]] | None,
+        Field(
+            min_length=1, description="Which heads of the site 'heads'; all by default.", examples=[[0, 3]]
+        ),
+    ] = None
 
 
-class SteerModel(_Closed):
-    """One ``add`` or ``subtract`` of a rule."""
-
-    vector: str
-    strength: Amount | None = None
-    alpha: Amount | None = None
-
-
-Steers = Annotated[list[SteerModel], Field(min_length=1), BeforeValidator(_one_or_many)]
-
-
-class RuleModel(_Closed):
-    """One entry of ``rules``."""
-
-    id: str
-    when: str
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
-    add: Steers = Field(default=[])
-    subtract: Steers = Field(default=[])
-    disable: Annotated[list[str], Field(min_length=1), BeforeValidator(_one_or_many)] = Field(default=[])
-    halt: bool = False
-
-
-class AuditModel(_Closed):
+class AuditModel(Closed):
     """The entry ``audit``."""
 
-    on_error: OnAuditError = "closed"
+    model_config = ConfigDict(title="audit")
+
+    on_error: Annotated[
+        OnAuditError,
+        Field(description="What happens when the audit log cannot be written.", examples=["closed"]),
+    ] = "closed"
 
 
-class PolicyModel(_Closed):
+class PolicyModel(Closed):
     """A whole policy file."""
 
-    guardsteer: Annotated[int, Field(ge=VERSION, le=VERSION)]
-    name: str
-    context: dict[str, Literal["string", "int", "float", "bool"]] = {}
-    classifiers: dict[str, ClassifierModel] = {}
-    flags: dict[str, FlagModel] = {}
-    vectors: dict[str, VectorModel] = {}
-    rules: list[RuleModel] = []
-    fallback: Text | None = None
-    audit: AuditModel = AuditModel()
+    model_config = ConfigDict(title="A guardsteer policy")
+
+    guardsteer: Annotated[
+        int, Field(ge=VERSION, le=VERSION, description="The version of the policy language.", examples=[1])
+    ]
+    name: Annotated[str, Field(description="The policy's name.", examples=["support"])]
+    context: Annotated[
+        dict[str, Literal["string", "int", "float", "bool"]],
+        Field(description="Keys that a request may bring, with their types.", examples=[{"tier": "int"}]),
+    ] = Field(default={})
+    classifiers: Annotated[
+        dict[str, ClassifierModel], Field(description="What gives scores from text or hidden states.")
+    ] = Field(default={})
+    flags: Annotated[dict[str, FlagModel], Field(description="What turns scores into yes or no.")] = Field(
+        default={}
+    )
+    vectors: Annotated[dict[str, VectorModel], Field(description="What steers.")] = Field(default={})
+    profiles: Annotated[
+        dict[str, ProfileModel], Field(description="Steering by name, for rules that route.")
+    ] = Field(default={})
+    rules: Annotated[list[RuleModel], Field(description="What to do, and when.")] = Field(default=[])
+    budget: Annotated[
+        Amount | None,
+        Field(
+            description="Bounds the length of all that is added to a hidden state at one place.",
+            examples=[0.5],
+        ),
+    ] = None
+    overrides: Annotated[
+        list[OverrideModel], Field(description="Bounds within which a request may choose a strength itself.")
+    ] = Field(default=[])
+    binding: Annotated[BindingModel | None, Field(description="How far the policy applies.")] = None
+    fallback: Annotated[
+        Text | None,
+        Field(description="The text that a halted row ends with.", examples=["I can't help with that."]),
+    ] = None
+    audit: Annotated[AuditModel, Field(description="What happens when the audit log fails.")] = AuditModel()

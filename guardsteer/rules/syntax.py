@@ -14,6 +14,7 @@ __all__ = [
     "Condition",
     "Constant",
     "FlagRef",
+    "HasLabel",
     "Member",
     "Not",
     "Operand",
@@ -26,7 +27,7 @@ __all__ = [
     "leaves",
 ]
 
-Type: TypeAlias = Literal["bool", "int", "float", "string"]
+Type: TypeAlias = Literal["bool", "int", "float", "string", "labels"]
 Comparison: TypeAlias = Literal["==", "!=", "<", "<=", ">", ">="]
 
 
@@ -57,6 +58,13 @@ class RequestRef:
 
     key: str
     type: Type
+
+
+@dataclass(frozen=True, slots=True)
+class HasLabel:
+    """Whether ``label`` is among the request's labels; undecided where the request brought no list."""
+
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +119,13 @@ class SameTruth:
 
 
 Operand: TypeAlias = Constant | SignalRef | RequestRef | StepRef
-Condition: TypeAlias = Constant | FlagRef | RequestRef | Not | AllOf | AnyOf | Compare | Member | SameTruth
+Condition: TypeAlias = (
+    Constant | FlagRef | RequestRef | HasLabel | Not | AllOf | AnyOf | Compare | Member | SameTruth
+)
 Leaf: TypeAlias = Constant | FlagRef | SignalRef | RequestRef | StepRef
 
 
-def atoms(condition: Condition) -> Iterator[Constant | FlagRef | RequestRef | Compare | Member]:
+def atoms(condition: Condition) -> Iterator[Constant | FlagRef | RequestRef | HasLabel | Compare | Member]:
     """Yield the parts of a condition that are not made of other conditions, left to right."""
     if isinstance(condition, Not):
         yield from atoms(condition.item)
@@ -137,5 +147,7 @@ def leaves(condition: Condition) -> Iterator[Leaf]:
             yield atom.right
         elif isinstance(atom, Member):
             yield atom.item
+        elif isinstance(atom, HasLabel):
+            yield RequestRef("labels", "labels")
         else:
             yield atom

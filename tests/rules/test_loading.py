@@ -95,6 +95,7 @@ def test_a_policy_is_what_its_file_says(tmp_path: Path) -> None:
         context=(("tier", "int"), ("area", "string")),
         fallback="I can't.",
         audit=AuditSpec("halt"),
+        text=WHOLE,
     )
 
 
