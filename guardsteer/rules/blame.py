@@ -10,6 +10,7 @@ from guardsteer.core.policy import Policy
 from guardsteer.errors import PolicyError, Problem
 from guardsteer.rules.document import Node, ScalarNode, compose, find
 from guardsteer.rules.places import Report, index_within
+from guardsteer.rules.routing import loc_in_file
 
 __all__ = ["Blame"]
 
@@ -34,6 +35,7 @@ class Blame:
         if self._report is None or self._root is None:
             self._problems.append(Problem(self.policy.source, line, 1 if line else 0, message, hint))
             return
+        loc, offset = loc_in_file(self.policy, self._root, loc, offset)
         node = find(self._root, loc)[0]
         index = node.start
         if isinstance(node, ScalarNode):

@@ -15,11 +15,11 @@ from guardsteer.rules.checks import OutputsOf, check_meaning
 from guardsteer.rules.document import MappingNode, Node, compose, describe, plain
 from guardsteer.rules.explain import explain_schema_errors
 from guardsteer.rules.places import Report
+from guardsteer.rules.reading import MAX_BYTES, decode, read_bytes
 from guardsteer.rules.schema import PolicyModel
 
 __all__ = ["MAX_BYTES", "POLICY_FILE", "check", "load_policy", "parse_policy"]
 
-MAX_BYTES = 1 << 20
 POLICY_FILE = "policy.yaml"
 
 
@@ -32,7 +32,9 @@ def load_policy(source: str | Path, *, outputs: OutputsOf | None = None) -> Poli
     """
     path = Path(source)
     path = path / POLICY_FILE if path.is_dir() else path
-    return _parse(_read(path), str(path), outputs)
+    return _parse(
+        read_bytes(path, f"give a YAML file, or a folder that holds {POLICY_FILE}"), str(path), outputs
+    )
 
 
 def parse_policy(text: str, file: str, *, outputs: OutputsOf | None = None) -> Policy:
@@ -50,23 +52,8 @@ def check(path: str | Path, *, outputs: OutputsOf | None = None) -> list[Problem
     return []
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        hint = f"give a YAML file, or a folder that holds {POLICY_FILE}"
-        raise PolicyError([Problem(str(path), 0, 0, "there is no such file", hint)]) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise PolicyError([Problem(str(path), 0, 0, f"the file cannot be read: {reason}")]) from None
-
-
 def _parse(data: bytes, file: str, outputs: OutputsOf | None) -> Policy:
-    if len(data) > MAX_BYTES:
-        message = f"a policy has at most {MAX_BYTES:,} bytes, got more"
-        raise PolicyError([Problem(file, 1, 1, message, "split it into several policies")])
-    report = Report(file, _decode(data, file))
+    report = Report(file, decode(data, file))
     root = compose(report)
     if root is None and not report:
         report.add(0, "the policy is empty", "it begins with 'guardsteer: 1' and 'name: …'")
@@ -78,22 +65,6 @@ def _parse(data: bytes, file: str, outputs: OutputsOf | None) -> Policy:
     lines = [report.place(node.start)[0] for node in many_of(child_of(root, "rules"))]
     text = data.decode("utf-8")
     return build_policy(model, lines, digest=digest_bytes(data), source=report.file, text=text)
-
-
-def _decode(data: bytes, file: str) -> str:
-    try:
-        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "strict")
-    except UnicodeDecodeError as error:
-        if error.object[error.start : error.start + 1] == b"\xed":  # a surrogate, reported with its place
-            try:
-                return data.decode("utf-8", "surrogatepass")
-            except UnicodeDecodeError:
-                pass
-        before = error.object[: error.start].decode("utf-8", "replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        byte = error.object[error.start]
-        message = f"the file is not UTF-8: byte 0x{byte:02x} cannot be read"
-        raise PolicyError([Problem(file, line, column, message, "save it as UTF-8")]) from None
 
 
 def _validate(report: Report, root: Node) -> PolicyModel | None:

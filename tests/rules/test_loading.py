@@ -19,7 +19,7 @@ from guardsteer.core.policy import (
 from guardsteer.errors import AssetError, PolicyError
 from guardsteer.rules import check, load_policy, parse_policy
 from guardsteer.rules.checks import MAX_PATTERNS
-from guardsteer.rules.loading import MAX_BYTES
+from guardsteer.rules.reading import MAX_BYTES
 from tests.rules.mistakes import MISTAKES
 from tests.rules.support import FILE, SUPPORT, changed, outputs_of, refused
 
