@@ -21,6 +21,7 @@ __all__ = [
     "PolicyError",
     "Problem",
     "RequestError",
+    "SignatureError",
     "TurnsError",
     "UnsupportedError",
     "VectorError",
@@ -66,6 +67,18 @@ class _FileError(GuardsteerError):
 
 class PolicyError(_FileError):
     """A policy cannot be loaded; ``problems`` lists every mistake with its place."""
+
+
+class SignatureError(PolicyError):
+    """A policy is not approved by a trusted key; ``reason`` says which way.
+
+    "unsigned", "malformed" (the signature file), "unknown_key", "bad_signature", "wrong_digest" (the
+    policy is not what was signed), "bad_key" (a key file) or "no_library".
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AssetError(_FileError):
