@@ -1,4 +1,4 @@
-"""The recipes that ship: every one loads, is large enough, balanced, and repeats neither itself nor another."""
+"""The recipes that ship: each loads, is large and balanced enough, and repeats neither itself nor another."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def test_the_page_of_a_recipe_names_its_pairs(name: str) -> None:
     parts = [len(recipe.part(part)) for part in ("extraction", "tuning", "test")]
     assert f"| Pairs | {len(recipe.pairs)}, written for this project" in page
     assert f"({parts[0]}, {parts[1]} and {parts[2]} pairs)" in page
-    positive, negative = (round(mean(map(len, side))) for side in zip(*map(replies, recipe.pairs), strict=True))
-    assert f"{positive} and {negative} characters on average" in page
+    lengths = [round(mean(map(len, side))) for side in zip(*map(replies, recipe.pairs), strict=True)]
+    assert f"{lengths[0]} and {lengths[1]} characters on average" in page
