@@ -7,18 +7,21 @@ Kleene's, with None for undecided.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from guardsteer.core.policy import Policy
 from guardsteer.rules import syntax
+from guardsteer.rules.conditions import parse_condition
+from guardsteer.rules.names import Names
 from guardsteer.rules.syntax import Condition, Constant, Operand
 
-__all__ = ["Truth", "Value", "compared", "parts_of", "truth_of", "written"]
+__all__ = ["Truth", "Value", "compared", "conditions_of", "parts_of", "truth_of", "written"]
 
 Truth: TypeAlias = bool | None
 """True, False, or None: undecided."""
 
-Value: TypeAlias = str | int | float | bool | None
+Value: TypeAlias = "str | int | float | bool | Sequence[str] | None"
 """What a name is worth; None: missing."""
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -61,6 +64,9 @@ def compared(part: Condition, value_of: Callable[[Operand], Value]) -> Truth:
     if isinstance(part, syntax.Member):
         value = _value(part.item, value_of)
         return None if value is None else value in part.values
+    if isinstance(part, syntax.HasLabel):
+        labels = value_of(syntax.RequestRef("labels", "labels"))
+        return part.label in labels if isinstance(labels, Sequence) else None
     if isinstance(part, syntax.RequestRef):
         value = value_of(part)
         return None if value is None else bool(value)
@@ -69,6 +75,18 @@ def compared(part: Condition, value_of: Callable[[Operand], Value]) -> Truth:
 
 def _value(operand: Operand, value_of: Callable[[Operand], Value]) -> Value:
     return operand.value if isinstance(operand, Constant) else value_of(operand)
+
+
+def conditions_of(policy: Policy) -> tuple[Condition, ...]:
+    """Return the condition of each rule of a checked policy, in the policy's order."""
+    names = Names(
+        {flag.name for flag in policy.flags},
+        dict.fromkeys((spec.name for spec in policy.classifiers), None),
+        dict(policy.context),
+    )
+    parsed = [parse_condition(rule.when, names)[0] for rule in policy.rules]
+    # A checked policy has none that cannot be read; one that was not checked never fires.
+    return tuple(Constant(False) if condition is None else condition for condition in parsed)
 
 
 def parts_of(condition: Condition) -> tuple[Condition, ...]:
@@ -95,6 +113,8 @@ def written(condition: Condition, within: int = 0) -> str:
         return _enclosed(
             f"{_operand(condition.left)} {condition.operator} {_operand(condition.right)}", within > 2
         )
+    if isinstance(condition, syntax.HasLabel):
+        return _enclosed(f"{_operand(Constant(condition.label))} in request.labels", within > 2)
     if isinstance(condition, syntax.Member):
         values = ", ".join(_operand(Constant(value)) for value in condition.values)
         return _enclosed(f"{_operand(condition.item)} in [{values}]", within > 2)
