@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("guardsteer.cli.demo", "show guarded and unguarded answers of the built-in model side by side"),
     "run": ("guardsteer.cli.run", "generate with a model of yours under a policy"),
     "doctor": ("guardsteer.cli.doctor", "check this machine, the installation and, if given, a model"),
-    "policy": ("guardsteer.cli.policy", "check a policy"),
+    "policy": ("guardsteer.cli.policy", "check, test, explain and sign policies"),
     "vectors": ("guardsteer.cli.vectors", "extract steering vectors and look at them"),
     "audit": ("guardsteer.cli.audit", "look at an audit log and verify it"),
 }

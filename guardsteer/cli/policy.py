@@ -1,9 +1,10 @@
-"""``guardsteer policy check``: every mistake of a policy, with its place."""
+"""``guardsteer policy``: ``check`` tells every mistake with its place; the other actions have their files."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from importlib import import_module
 
 from guardsteer.assets import Catalog, find_policy
 from guardsteer.cli import frame
@@ -11,10 +12,20 @@ from guardsteer.core.policy import ClassifierSpec
 
 __all__ = ["register", "run"]
 
+_ELSEWHERE = {
+    "test": "guardsteer.cli.policy_test",
+    "keygen": "guardsteer.cli.policy_sign",
+    "sign": "guardsteer.cli.policy_sign",
+    "verify": "guardsteer.cli.policy_sign",
+}
+"""Actions that have a file of their own, with ``register(actions)`` and ``run(args)``."""
+
 
 def register(subparsers: frame.Subparsers) -> None:
     """Add ``policy`` and its actions."""
-    parser = subparsers.add_parser("policy", help="check a policy", description="Work with policies.")
+    parser = subparsers.add_parser(
+        "policy", help="check, test, explain and sign policies", description="Work with policies."
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     check = frame.add_command(
         actions,
@@ -25,10 +36,19 @@ def register(subparsers: frame.Subparsers) -> None:
     check.add_argument(
         "policy", metavar="PATH", help="a YAML file, a folder with policy.yaml, or a catalogue name"
     )
+    for module in dict.fromkeys(_ELSEWHERE.values()):
+        import_module(module).register(actions)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check the policy; 1 when it has mistakes."""
+    """Run the action; 1 when it finds something wrong."""
+    if args.action in _ELSEWHERE:
+        status: int = import_module(_ELSEWHERE[args.action]).run(args)
+        return status
+    return _check(args)
+
+
+def _check(args: argparse.Namespace) -> int:
     from guardsteer.classify import outputs_of
     from guardsteer.rules import check
 

@@ -1,0 +1,191 @@
+"""One case, run through the rules step by step as a generation would be, without a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from guardsteer.cases.model import Case, Script
+from guardsteer.core.plan import Plan
+from guardsteer.core.policy import ClassifierSpec, Policy, ReviseSpec
+from guardsteer.core.sentences import SentenceCounter
+from guardsteer.core.signals import TextClassifier, TextState
+from guardsteer.rules.program import Program, RowRules
+
+__all__ = ["Classifiers", "HiddenReader", "Seen", "replay"]
+
+
+class HiddenReader(Protocol):
+    """What a case knows of a probe: its outputs and the block it reads; its scores are scripted."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the scores, in order."""
+
+    @property
+    def block(self) -> int:
+        """The block whose output it reads."""
+
+
+Classifiers: TypeAlias = Mapping[str, TextClassifier | HiddenReader]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What held at a step: the scores (NaN: missing), flags and rules by name, and the plan."""
+
+    step: int
+    text: str
+    signals: Mapping[str, float]
+    flags: Mapping[str, bool]
+    rules: Mapping[str, bool]
+    plan: Plan
+
+
+@dataclass(slots=True)
+class _Reader:
+    """A text classifier at work: its slice of the signals and what it has read."""
+
+    spec: ClassifierSpec
+    first: int
+    end: int
+    state: TextState
+
+
+@dataclass(slots=True)
+class _Row:
+    """All that a revision takes back: rules, readers, scores, sentences, flags and rules by name."""
+
+    rules: RowRules
+    readers: list[_Reader]
+    signals: list[float]
+    sentences: SentenceCounter
+    flags: dict[str, bool]
+    fires: dict[str, bool]
+
+    def fork(self) -> _Row:
+        return _Row(
+            self.rules.fork(),
+            [_Reader(reader.spec, reader.first, reader.end, reader.state.fork()) for reader in self.readers],
+            list(self.signals),
+            self.sentences.fork(),
+            dict(self.flags),
+            dict(self.fires),
+        )
+
+
+def replay(policy: Policy, program: Program, case: Case, classifiers: Classifiers) -> Iterator[Seen]:
+    """Yield what holds at each step of ``case``, up to the one that halts.
+
+    Raises ``RequestError`` where the case's request cannot be admitted, and whatever a classifier raises.
+    """
+    row = _begin(policy, program, case, classifiers)
+    names = list(program.signal_index)
+    specs = {spec.name: spec for spec in policy.classifiers}
+    kept: list[_Row] = []
+    told: int | None = None
+    for step in range(case.steps):
+        piece = case.generation[step - 1] if 0 < step <= len(case.generation) else ""
+        _read(row, piece)
+        if step < len(case.scripts):
+            _script(row, case.scripts[step], program, specs)
+            told = case.scripts[step].sentences if case.scripts[step].sentences is not None else told
+        plan = _decide(row, row.sentences.ended if told is None else told)
+        yield Seen(
+            step,
+            piece if step else case.user or case.prompt,
+            dict(zip(names, row.signals, strict=True)),
+            dict(row.flags),
+            dict(row.fires),
+            plan,
+        )
+        if plan.halt >= 0:
+            return
+        kept.append(row.fork())
+        spec = policy.rules[plan.revise].revise if plan.revise >= 0 else None
+        if spec is not None:
+            row = _take_back(kept, row, plan.revise, spec)
+
+
+def _begin(policy: Policy, program: Program, case: Case, classifiers: Classifiers) -> _Row:
+    scripted = {name.partition(".")[0] for script in case.scripts for name in script.signals}
+    row = _Row(
+        program.start(case.context, case.overrides, "shadow" if case.shadow else "enforce"),
+        [],
+        [0.0] * program.n_signals,
+        SentenceCounter(),
+        dict.fromkeys((flag.name for flag in policy.flags), False),
+        dict.fromkeys(program.rule_ids, False),
+    )
+    for spec in policy.classifiers:
+        found = classifiers[spec.name]
+        if spec.name in scripted or not hasattr(found, "start"):
+            continue
+        first = program.signal_index[f"{spec.name}.{found.outputs[0]}"]
+        reader = _Reader(spec, first, first + len(found.outputs), found.start())
+        text = {"user": case.user, "generation": ""}.get(spec.on, case.prompt)
+        if text:
+            _push(row, reader, text)
+        row.readers.append(reader)
+    return row
+
+
+def _push(row: _Row, reader: _Reader, text: str) -> None:
+    reader.state.push(text)
+    row.signals[reader.first : reader.end] = reader.state.scores()
+
+
+def _read(row: _Row, piece: str) -> None:
+    if not piece:
+        return
+    row.sentences.push(piece)
+    for reader in row.readers:
+        if reader.spec.on in ("generation", "all"):
+            _push(row, reader, piece)
+
+
+def _script(row: _Row, script: Script, program: Program, specs: Mapping[str, ClassifierSpec]) -> None:
+    for name, score in script.signals.items():
+        slot = program.signal_index[name]
+        if math.isnan(score):
+            on_error = specs[name.partition(".")[0]].on_error
+            # As at run time: what a classifier that failed leaves behind.
+            score = {"closed": math.nan, "open": 0.0, "last_state": row.signals[slot]}[on_error]
+        row.signals[slot] = score
+
+
+def _decide(row: _Row, sentences: int) -> Plan:
+    rules = row.rules
+    plan = rules.before(row.signals, sentences)
+    _note(row)
+    if rules.program.has_within:
+        plan = rules.within(row.signals)
+        _note(row)
+    return plan
+
+
+def _note(row: _Row) -> None:
+    for change in row.rules.changes:
+        if change.kind == "flag":
+            row.flags[change.name] = change.up
+        elif change.kind == "rule":
+            row.fires[change.name] = change.up
+
+
+def _take_back(kept: list[_Row], row: _Row, rule: int, spec: ReviseSpec) -> _Row:
+    """Return the row as it was before the text that ``spec`` drops; ``kept`` loses it too."""
+    last = len(kept) - 1
+    restored = kept[_place(kept, last, spec)].fork()
+    del kept[_place(kept, last, spec) + 1 :]
+    restored.rules.take_revisions(row.rules)
+    restored.rules.revised(rule)
+    return restored
+
+
+def _place(kept: Sequence[_Row], last: int, spec: ReviseSpec) -> int:
+    if spec.tokens is not None:
+        return max(0, last - spec.tokens)
+    ended = kept[last].sentences.ended
+    return next(place for place in range(last + 1) if kept[place].sentences.ended == ended)
