@@ -1,8 +1,25 @@
-"""Judging what a guarded model wrote: shares and means with intervals, perplexity, sentiment."""
+"""Judging what a guard did: shares and means with intervals, perplexity, sentiment, and the audit's answers.
+
+No torch until a perplexity is asked for.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from guardsteer.evaluate.intervals import Estimate, bootstrap, mean_interval, wilson
-from guardsteer.evaluate.perplexity import ReplyLoss, perplexity, reply_losses
+
+if TYPE_CHECKING:
+    from guardsteer.evaluate.likelihood import ReplyLoss, perplexity, reply_losses
 
 __all__ = ["Estimate", "ReplyLoss", "bootstrap", "mean_interval", "perplexity", "reply_losses", "wilson"]
+
+_LAZY = ("ReplyLoss", "perplexity", "reply_losses")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("guardsteer.evaluate.likelihood"), name)

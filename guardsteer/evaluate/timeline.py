@@ -1,0 +1,206 @@
+"""What the audit tells of each row, put in order: flags, comparisons, rules, activations, ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from guardsteer.audit import StoredEvent
+from guardsteer.core.events import (
+    ActivationBegan,
+    ActivationEnded,
+    ClassifierFailed,
+    ClassifierLate,
+    ConditionChanged,
+    FlagChanged,
+    PolicyAdopted,
+    RequestEnded,
+    RequestFailed,
+    RequestStarted,
+    Resumed,
+    RowHalted,
+    RowRevised,
+    RuleFired,
+    RuleReleased,
+    Stopped,
+)
+
+__all__ = ["Act", "Gathered", "RowKey", "RowRecord", "Turn", "gather"]
+
+Scores: TypeAlias = Mapping[str, "float | None"]
+State: TypeAlias = "bool | None"
+
+
+class RowKey(NamedTuple):
+    """One row: ``run`` tells apart requests that came under one id."""
+
+    stream: str
+    request: str
+    sequence: int
+    run: int
+
+
+class Turn(NamedTuple):
+    """From ``step`` on something is up, fires or holds; None: undecided."""
+
+    step: int
+    state: State
+    scores: Scores
+    mode: str = "enforce"
+
+
+@dataclass(slots=True)
+class Act:
+    """A vector acting for a rule at positions ``first`` to ``last`` (None: the end is not in the log)."""
+
+    began: ActivationBegan
+    first: int
+    last: int | None = None
+    revised: int = 0
+
+
+@dataclass(slots=True)
+class RowRecord:
+    """All that the audit tells of a row under one policy."""
+
+    key: RowKey
+    track: str
+    started: RequestStarted | None = None
+    ended: RequestEnded | None = None
+    failed: RequestFailed | None = None
+    last_step: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    flags: dict[str, list[Turn]] = field(default_factory=dict)
+    conditions: dict[str, list[Turn]] = field(default_factory=dict)
+    rules: dict[str, list[Turn]] = field(default_factory=dict)
+    acts: list[Act] = field(default_factory=list)
+    halts: list[RowHalted] = field(default_factory=list)
+    revisions: list[RowRevised] = field(default_factory=list)
+    late: list[ClassifierLate] = field(default_factory=list)
+    broken: list[ClassifierFailed] = field(default_factory=list)
+    intact: bool = True
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt; 0 where its beginning is not in the log."""
+        return self.started.prompt_tokens if self.started is not None else 0
+
+    @property
+    def steps(self) -> int:
+        """The last step that was decided, as far as the log tells."""
+        if self.halts:
+            return max(self.last_step, *(halt.step for halt in self.halts if halt.mode == "enforce"), 0)
+        written = self.ended.generated_tokens - 1 if self.ended is not None else 0
+        taken_back = sum(revision.dropped for revision in self.revisions if revision.mode == "enforce")
+        return max(self.last_step, written + taken_back, 0)
+
+    def step_at(self, position: int, revised: int) -> int:
+        """Return the step that decided ``position`` after ``revised`` revisions.
+
+        A revision is followed by a decision on the last position that stayed, where writing goes on.
+        """
+        step = max(0, position - self.prompt_tokens + 1)
+        done = [revision for revision in self.revisions if revision.mode == "enforce"][:revised]
+        if not done:
+            return step
+        last = done[-1]
+        return last.step + 1 + max(0, position - (last.position - 1))
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Rows by key and track, the policies that were adopted and what the kill switch did, in order."""
+
+    rows: dict[tuple[RowKey, str], RowRecord] = field(default_factory=dict)
+    policies: list[PolicyAdopted] = field(default_factory=list)
+    switches: list[Stopped | Resumed] = field(default_factory=list)
+
+    def of_request(self, request: str) -> list[RowRecord]:
+        """Return the records of a request, in the order of the log."""
+        return [row for row in self.rows.values() if row.key.request == request]
+
+
+def gather(events: Iterable[StoredEvent], request: str | None = None) -> Gathered:
+    """Return what ``events`` tell, of ``request`` alone where it is given."""
+    found = Gathered()
+    runs: dict[tuple[str, str, int, str], int] = {}
+    for stored in events:
+        event = stored.event
+        if isinstance(event, PolicyAdopted):
+            found.policies.append(event)
+        elif isinstance(event, Stopped | Resumed):
+            found.switches.append(event)
+        name = getattr(event, "request", None)
+        if name is None or (request is not None and name != request):
+            continue
+        track, sequence = getattr(event, "track", ""), getattr(event, "sequence", 0)
+        same = (stored.stream, name, sequence, track)
+        if isinstance(event, RequestStarted):
+            runs[same] = runs.get(same, -1) + 1
+        key = RowKey(stored.stream, name, sequence, runs.setdefault(same, 0))
+        row = found.rows.setdefault((key, track), RowRecord(key, track, first_ns=event.time_ns))
+        row.intact = row.intact and stored.intact
+        row.last_ns = event.time_ns
+        _take(row, event)
+    return found
+
+
+def _take(row: RowRecord, event: object) -> None:
+    match event:
+        case RequestStarted():
+            row.started = event
+        case RequestEnded():
+            row.ended = event
+        case RequestFailed():
+            row.failed = event
+        case FlagChanged(step=step, flag=flag, up=up, score=score):
+            state: State = None if not up and score is None else up
+            _turn(row, row.flags, flag, Turn(step, state, {"": score}))
+        case ConditionChanged(step=step, condition=condition, truth=truth, scores=scores):
+            _turn(row, row.conditions, condition, Turn(step, _TRUTHS.get(truth), scores))
+        case RuleFired(step=step, rule=rule, scores=scores, mode=mode):
+            _turn(row, row.rules, rule, Turn(step, True, scores, mode))
+        case RuleReleased(step=step, rule=rule, scores=scores, mode=mode):
+            _turn(row, row.rules, rule, Turn(step, False, scores, mode))
+        case ActivationBegan(position=position):
+            row.acts.append(Act(event, position, revised=_revised(row)))
+            row.last_step = max(row.last_step, row.step_at(position, _revised(row)))
+        case ActivationEnded():
+            _end(row, event)
+        case RowHalted(step=step):
+            row.halts.append(event)
+            row.last_step = max(row.last_step, step)
+        case RowRevised(step=step):
+            row.revisions.append(event)
+            row.last_step = max(row.last_step, step)
+        case ClassifierLate():
+            row.late.append(event)
+        case ClassifierFailed():
+            row.broken.append(event)
+
+
+_TRUTHS: Mapping[str, State] = {"true": True, "false": False}
+
+
+def _turn(row: RowRecord, turns: dict[str, list[Turn]], name: str, turn: Turn) -> None:
+    row.last_step = max(row.last_step, turn.step)
+    turns.setdefault(name, []).append(turn)
+
+
+def _revised(row: RowRecord) -> int:
+    return sum(revision.mode == "enforce" for revision in row.revisions)
+
+
+def _end(row: RowRecord, event: ActivationEnded) -> None:
+    """Close the activation that the event ends: the latest open one of its vector, rule and mode."""
+    for act in reversed(row.acts):
+        began = act.began
+        if act.last is None and (began.vector, began.rule, began.mode) == (
+            event.vector,
+            event.rule,
+            event.mode,
+        ):
+            act.last = event.last
+            return
