@@ -185,9 +185,7 @@ class Guard:
         return [
             HookSpec(model, "forward_pre", self._before, prepend=True, with_kwargs=True, traceable=True),
             *(
-                HookSpec(
-                    self._kit.layout.blocks[block], "forward", self._at(block), prepend=True, traceable=True
-                )
+                HookSpec(self._kit.layout.blocks[block], "around", self._at(block))
                 for block in self._kit.hooked_blocks
             ),
         ]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from guardsteer.errors import UnsupportedError
 from guardsteer.host.blocks import find_layout
 from guardsteer.host.hooks import HookSpec, attach
 from guardsteer.host.outputs import hidden_of, with_hidden
@@ -166,3 +167,65 @@ def test_a_python_decision_in_a_hook_makes_no_graph_of_its_own_when_compiled() -
     torch._dynamo.reset()
     assert made[0] > 0
     assert len(set(made)) == 1
+
+
+def test_what_is_put_around_a_forward_acts_before_hooks_of_others_and_leaves_no_trace() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[1]
+    before, clean = _state(model), _logits(model)
+    block.register_forward_hook(lambda _m, _a, output: with_hidden(output, hidden_of(output) * 2.0))
+    doubled = _logits(model)
+    hooks = attach([HookSpec(block, "around", _push)])
+    both = _logits(model)
+    hooks.remove()
+    assert torch.equal(_logits(model), doubled)
+    block._forward_hooks.clear()
+    assert _state(model) == before
+    hooks = attach(
+        [
+            HookSpec(
+                block, "around", lambda _m, _a, output: with_hidden(output, (hidden_of(output) + 1.0) * 2.0)
+            )
+        ]
+    )
+    assert torch.equal(_logits(model), both)
+    assert not torch.equal(both, doubled)
+    hooks.remove()
+    assert torch.equal(_logits(model), clean)
+
+
+def test_what_others_put_around_a_forward_stays_when_ours_goes() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[0]
+    clean = _logits(model)
+    former = block.forward
+
+    def theirs(*args: Any, **kwargs: Any) -> Any:
+        return former(*args, **kwargs)
+
+    block.forward = theirs
+    hooks = attach([HookSpec(block, "around", _push)])
+    pushed = _logits(model)
+    assert not torch.equal(pushed, clean)
+    ours = block.forward
+
+    def over(*args: Any, **kwargs: Any) -> Any:
+        return ours(*args, **kwargs)
+
+    block.forward = over
+    assert torch.equal(_logits(model), pushed)
+    hooks.remove()
+    assert vars(block)["forward"] is over
+    assert torch.equal(_logits(model), clean)
+    block.forward = theirs
+    attach([HookSpec(block, "around", _push)]).remove()
+    assert vars(block)["forward"] is theirs
+
+
+def test_a_block_with_something_around_its_forward_refuses_to_be_copied() -> None:
+    model = tiny("llama")
+    hooks = attach([HookSpec(find_layout(model).blocks[0], "around", _push)])
+    with pytest.raises(UnsupportedError, match="cannot be copied while it is guarded"):
+        copy.deepcopy(model)
+    hooks.remove()
+    copy.deepcopy(model)
