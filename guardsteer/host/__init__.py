@@ -7,15 +7,20 @@ from guardsteer.host.capture import capture
 from guardsteer.host.fingerprint import Fingerprint, difference, fingerprint
 from guardsteer.host.hooks import HookSet, HookSpec, attach
 from guardsteer.host.outputs import hidden_of, with_hidden
+from guardsteer.host.points import SITES, Point, outputs_of_blocks, point_at
 from guardsteer.host.selftest import check_steering
+from guardsteer.host.sites import Heads, find_heads, hook_at, hooks_at, site_width
 from guardsteer.host.support import check_generation, check_model, refuse_compiled, refuse_packed
 from guardsteer.host.turns import RenderedChat, Turn, render_chat
 
 __all__ = [
+    "SITES",
     "Fingerprint",
+    "Heads",
     "HookSet",
     "HookSpec",
     "Layout",
+    "Point",
     "RenderedChat",
     "Turn",
     "attach",
@@ -24,11 +29,17 @@ __all__ = [
     "check_model",
     "check_steering",
     "difference",
+    "find_heads",
     "find_layout",
     "fingerprint",
     "hidden_of",
+    "hook_at",
+    "hooks_at",
+    "outputs_of_blocks",
+    "point_at",
     "refuse_compiled",
     "refuse_packed",
     "render_chat",
+    "site_width",
     "with_hidden",
 ]

@@ -9,8 +9,10 @@ import torch
 
 from guardsteer.errors import HostError
 from guardsteer.host.blocks import Layout
-from guardsteer.host.hooks import HookSpec, attach
-from guardsteer.host.outputs import hidden_of, with_hidden
+from guardsteer.host.halves import why_not_added
+from guardsteer.host.hooks import attach
+from guardsteer.host.points import Point, point_at
+from guardsteer.host.sites import find_place, hook_at
 
 __all__ = ["check_steering"]
 
@@ -20,28 +22,41 @@ _POSITIONS = 5
 _EARLIER_TOLERANCE = 2e-2
 
 
-def check_steering(model: Any, layout: Layout, blocks: Sequence[int]) -> None:
-    """Return if a push at each of ``blocks`` reaches the logits, and leaves no trace once it is off.
+def check_steering(model: Any, layout: Layout, points: Sequence[Point | int]) -> None:
+    """Return if a push at each of ``points`` reaches the logits, and leaves no trace once it is off.
 
-    Runs ``len(blocks) + 3`` forwards of two rows of five tokens. A push at the last position of row 0, as
-    long as the state there, must change the logits there, must not change those before it, and the
-    block must run once and return ``[row, position, width]``. Without hooks, logits must repeat bit for bit.
-    Raises ``HostError`` that names the block, what happened and what to do.
+    A number stands for that block's output. Runs a forward of two rows of five tokens for each point, two
+    more for an attention or MLP, and three besides. A push at the last position of row 0, as long as the
+    state there, must change the logits there, must not change those before it, and the module must run
+    once on ``[row, position, width]``; what an attention or MLP returns must be added to the stream as it is.
+    Without hooks, logits must repeat bit for bit. Raises ``HostError`` that names the point, what happened
+    and what to do, ``LayoutError`` for a point that is not found.
     """
+    chosen = _points(layout, points)
     ids = _ids(model, layout)
     clean = _logits(model, ids)
     _require_equal(clean, _logits(model, ids), model, "two forwards of one input differ")
-    for block in dict.fromkeys(blocks):
-        if not 0 <= block < layout.n_blocks:
-            raise HostError(f"block {block}: the model has blocks 0 to {layout.n_blocks - 1}")
-        push = _Push(block, layout.width)
-        hooks = attach([HookSpec(layout.blocks[block], "forward", push, prepend=True)])
+    for point in chosen:
+        push = _Push(point, find_place(layout, point).width)
+        hooks = attach([hook_at(layout, point, push)])
         try:
             pushed = _logits(model, ids)
         finally:
             hooks.remove()
-        _check_push(push, clean, pushed, layout)
+        _refuse(layout, point, _problem(push, clean, pushed))
+    for point, problem in why_not_added(layout, chosen, lambda: _logits(model, ids)).items():
+        _refuse(layout, point, problem)
     _require_equal(clean, _logits(model, ids), model, "after its hooks were removed a forward differs")
+
+
+def _points(layout: Layout, points: Sequence[Point | int]) -> list[Point]:
+    chosen = []
+    for point in points:
+        block = point if isinstance(point, int) else point.block
+        if not 0 <= block < layout.n_blocks:
+            raise HostError(f"block {block}: the model has blocks 0 to {layout.n_blocks - 1}")
+        chosen.append(point_at(point, "block_output") if isinstance(point, int) else point)
+    return list(dict.fromkeys(chosen))
 
 
 def _ids(model: Any, layout: Layout) -> torch.Tensor:
@@ -78,46 +93,46 @@ def _require_equal(clean: torch.Tensor, again: torch.Tensor, model: Any, what: s
 
 
 class _Push:
-    """A hook that adds, at the last position of row 0, a vector as long as the state there."""
+    """Adds, at the last position of row 0, a vector as long as the state there."""
 
-    def __init__(self, block: int, width: int) -> None:
-        self.block = block
+    def __init__(self, point: Point, width: int) -> None:
+        self.point = point
         self.calls = 0
         self.shape: tuple[int, ...] = ()
+        self.expected = (_ROWS, _POSITIONS, width)
         # Without mean, which a layer norm would take out again.
         self._direction = torch.ones(width)
         self._direction[1::2] = -1.0
         self._direction /= width**0.5
 
-    def __call__(self, _module: Any, _args: Any, output: Any) -> Any:
-        hidden = hidden_of(output)
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor | None:
         self.calls += 1
         self.shape = tuple(hidden.shape)
-        if self.shape != (_ROWS, _POSITIONS, len(self._direction)):
-            return output
+        if self.shape != self.expected:
+            return None
         moved = hidden.clone()
         state = hidden[0, -1]
         moved[0, -1] += self._direction.to(state) * state.norm()
-        return with_hidden(output, moved)
+        return moved
 
 
-def _check_push(push: _Push, clean: torch.Tensor, pushed: torch.Tensor, layout: Layout) -> None:
-    kind = type(layout.blocks[push.block]).__name__
-    problem = _problem(push, clean, pushed, (_ROWS, _POSITIONS, layout.width))
-    if problem:
-        raise HostError(
-            f"block {push.block} ({layout.block_path}[{push.block}], {kind}) cannot be steered: {problem}. "
-            'Name the right blocks by hand, wrap(..., blocks="path"), or choose others in the policy.'
-        )
+def _refuse(layout: Layout, point: Point, problem: str) -> None:
+    if not problem:
+        return
+    kind = type(layout.blocks[point.block]).__name__
+    raise HostError(
+        f"{point} ({layout.block_path}[{point.block}], {kind}) cannot be steered: {problem}. "
+        'Name the right blocks by hand, wrap(..., blocks="path"), or choose another place in the policy.'
+    )
 
 
-def _problem(push: _Push, clean: torch.Tensor, pushed: torch.Tensor, expected: tuple[int, ...]) -> str:
+def _problem(push: _Push, clean: torch.Tensor, pushed: torch.Tensor) -> str:
     if push.calls == 0:
         return "it was not called in a forward, being bypassed, perhaps by a fused kernel"
     if push.calls > 1:
         return f"it runs {push.calls} times in one forward, so a vector would be added as often"
-    if push.shape != expected:
-        return f"its output has shape {push.shape}, expected [row, position, width] = {expected}"
+    if push.shape != push.expected:
+        return f"its states have shape {push.shape}, expected [row, position, width] = {push.expected}"
     if torch.equal(clean[0, -1], pushed[0, -1]):
         return (
             "a push as long as the state itself left the logits as they were, so what its hook returns is "
