@@ -15,82 +15,16 @@ from typing import Any, TypeAlias, cast
 
 from guardsteer.core.policy import FlagSpec
 from guardsteer.rules.syntax import Compare, Constant, FlagRef, Member, Operand, RequestRef, SignalRef
+from guardsteer.rules.temporal import constants_of, initial_values, template_of
 from guardsteer.rules.truth import Atom, lower_atom
 
 __all__ = ["Decide", "Key", "Sense", "State", "initial_state", "make_decide", "make_sense"]
 
 Key: TypeAlias = tuple[bool, ...]
-State: TypeAlias = tuple[int, ...]
+State: TypeAlias = tuple[Any, ...]
 Fixed: TypeAlias = tuple[Any, ...]
-Sense: TypeAlias = Callable[[Sequence[float], State, int, Fixed], tuple[State, Key]]
-Decide: TypeAlias = Callable[[Key, Key, Fixed], Key]
-
-# In these templates s is the signal, u whether the flag is up, c a count, m and y the flag's must and may.
-# A missing signal (s != s) leaves u and c alone.
-_PLAIN = """
-m = s >= ENTER
-y = not (s < ENTER)
-"""
-_LATCHED = """
-if not u:
-    u = s >= ENTER
-m = u
-y = u or s != s
-"""
-_HYSTERESIS = """
-if s == s:
-    m = y = u = s >= (EXIT if u else ENTER)
-else:
-    m = False
-    y = True
-"""
-_COUNTED = """
-if s == s:
-    if u:
-        if c > 0:
-            c -= 1
-        elif s < EXIT:
-            u = False
-    elif s >= ENTER:
-        c += 1
-        if c >= AFTER:
-            u = True
-            c = HOLD
-    else:
-        c = 0
-    m = y = u
-else:
-    m = False
-    y = True
-"""
-_COUNTED_LATCHED = """
-if s == s and not u:
-    if s >= ENTER:
-        c += 1
-        u = c >= AFTER
-    else:
-        c = 0
-m = u
-y = u or s != s
-"""
-
-
-def _template_of(flag: FlagSpec) -> str:
-    if flag.latch:
-        return _LATCHED if flag.after == 1 else _COUNTED_LATCHED
-    if flag.after == 1 and flag.hold <= 1:
-        return _PLAIN if flag.exit == flag.enter else _HYSTERESIS
-    return _COUNTED
-
-
-def _kept(flag: FlagSpec) -> str:
-    """Return which of u and c a flag keeps from step to step."""
-    return {_PLAIN: "", _LATCHED: "u", _HYSTERESIS: "u"}.get(_template_of(flag), "uc")
-
-
-def initial_state(flags: Sequence[FlagSpec]) -> State:
-    """Return the state of flags that are down and have seen nothing."""
-    return tuple(0 if kind == "c" else False for flag in flags for kind in _kept(flag))
+Sense: TypeAlias = Callable[[Sequence[float], State, int, Fixed, int], tuple[State, Key]]
+Decide: TypeAlias = Callable[[Key, Key, Fixed, Key], Key]
 
 
 @cache
@@ -110,15 +44,20 @@ class _Fill(ast.NodeTransformer):
         """Replace one name."""
         if node.id in self.constants:
             return ast.Constant(self.constants[node.id])
+        if node.id == "N":
+            return node
         return ast.Name(self.signal if node.id == "s" else node.id + self.suffix, node.ctx)
 
 
 def _flag_statements(number: int, flag: FlagSpec, signal: str) -> list[ast.stmt]:
-    constants = {"ENTER": flag.enter, "EXIT": flag.exit, "AFTER": flag.after, "HOLD": max(flag.hold - 1, 0)}
-    fill = _Fill(str(number), signal, constants)
-    return [
-        cast("ast.stmt", fill.visit(statement)) for statement in deepcopy(_parsed(_template_of(flag)).body)
-    ]
+    fill = _Fill(str(number), signal, constants_of(flag))
+    template, _ = template_of(flag)
+    return [cast("ast.stmt", fill.visit(statement)) for statement in deepcopy(_parsed(template).body)]
+
+
+def initial_state(flags: Sequence[FlagSpec]) -> State:
+    """Return the state of flags that are down and have seen nothing."""
+    return tuple(value for flag in flags for value in initial_values(template_of(flag)[1]))
 
 
 def _load(name: str) -> ast.expr:
@@ -157,7 +96,7 @@ def make_sense(
     signal_index: Mapping[str, int],
     fixed_index: Mapping[RequestRef, int],
 ) -> Sense:
-    """Return the function ``(signals, state, step, fixed) -> (state, key)`` of one stage.
+    """Return the function ``(signals, state, step, fixed, sentences) -> (state, key)`` of one stage.
 
     ``key`` holds whether each flag is certainly up, then the truth values ``reads``.
     """
@@ -182,12 +121,12 @@ def make_sense(
         raise TypeError("a request key is fixed, not sensed")
 
     key = [_load(f"m{number}") for number in range(len(flags))] + [read(atom, must) for atom, must in reads]
-    kept = [f"{kind}{number}" for number, flag in enumerate(flags) for kind in _kept(flag)]
+    kept = [f"{kind}{number}" for number, flag in enumerate(flags) for kind in template_of(flag)[1]]
     body = _signal_loads(sorted(signal_index[name] for name in used), len(signal_index)) + _unpack(kept, "U")
     for number, flag in enumerate(flags):
         body += _flag_statements(number, flag, f"s{signal_index[flag.signal]}")
     body.append(ast.Return(_tuple([_tuple([_load(name) for name in kept]), _tuple(key)])))
-    return cast("Sense", _function(("S", "U", "T", "K"), body))
+    return cast("Sense", _function(("S", "U", "T", "K", "N"), body))
 
 
 def _signal_loads(used: Sequence[int], count: int) -> list[ast.stmt]:
@@ -198,7 +137,10 @@ def _signal_loads(used: Sequence[int], count: int) -> list[ast.stmt]:
 
 
 def make_decide(bits: Sequence[ast.expr], before: Sequence[str], within: Sequence[str]) -> Decide:
-    """Return the function ``(before, within, fixed) -> bits``; names are those of the two keys' places."""
+    """Return the function ``(before, within, fixed, bits) -> bits``.
+
+    ``before`` and ``within`` name the two keys' places, ``P`` the bits that were decided last.
+    """
     body = _unpack(before, "B") + _unpack(within, "W")
     body.append(ast.Return(_tuple(bits)))
-    return cast("Decide", _function(("B", "W", "K"), body))
+    return cast("Decide", _function(("B", "W", "K", "P"), body))

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from guardsteer.core.plan import Plan
 from guardsteer.rules.schedules import Use
 
-__all__ = ["Action", "Claim", "claims_of", "complete_plan", "first_plan"]
+__all__ = ["Action", "Claim", "claims_of", "complete_plan", "first_plan", "with_shadow"]
 
 Claim: TypeAlias = tuple[tuple[int, ...], tuple[tuple[int, float], ...]]
 """All channels of one vector, and those of them that a rule uses, each with its signed strength."""
@@ -131,3 +131,8 @@ def complete_plan(
         revise,
         hold_back,
     )
+
+
+def with_shadow(plan: Plan, full: Plan) -> Plan:
+    """Return ``plan`` with what it would be with the rules in shadow, where that is something else."""
+    return plan if full == plan else replace(plan, shadow=full)

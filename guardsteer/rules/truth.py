@@ -9,16 +9,25 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from guardsteer.rules import syntax
-from guardsteer.rules.syntax import Compare, Condition, Constant, FlagRef, Member, Operand, RequestRef
+from guardsteer.rules.syntax import (
+    Compare,
+    Condition,
+    Constant,
+    FlagRef,
+    HasLabel,
+    Member,
+    Operand,
+    RequestRef,
+)
 
 __all__ = ["Atom", "Context", "Expression", "NameOf", "ValueOf", "fixed_truth", "lower", "lower_atom"]
 
-Atom: TypeAlias = FlagRef | RequestRef | Compare | Member
-Context: TypeAlias = Mapping[str, str | int | float | bool]
+Atom: TypeAlias = FlagRef | RequestRef | HasLabel | Compare | Member
+Context: TypeAlias = Mapping[str, str | int | float | bool | Sequence[str]]
 Expression: TypeAlias = ast.expr
 NameOf: TypeAlias = Callable[[Atom, bool], ast.expr]
 ValueOf: TypeAlias = Callable[[Operand], ast.expr]
@@ -110,6 +119,9 @@ def fixed_truth(atom: Atom, context: Context) -> bool | None:
     if isinstance(atom, RequestRef):
         value = context.get(atom.key)
         return None if value is None else bool(value)
+    if isinstance(atom, HasLabel):
+        labels = context.get("labels")
+        return None if labels is None or not isinstance(labels, Sequence) else atom.label in labels
     if isinstance(atom, Member):
         item = _fixed_value(atom.item, context)
         return None if item is None else item in atom.values
@@ -126,7 +138,9 @@ def _fixed_value(operand: Operand, context: Context) -> str | int | float | None
         return operand.value
     if isinstance(operand, RequestRef):
         value = context.get(operand.key)
-        return None if isinstance(value, float) and math.isnan(value) else value
+        if isinstance(value, float) and math.isnan(value):
+            return None
+        return value if isinstance(value, str | int | float) else None
     raise TypeError("an operand of a fixed condition is a request key or a constant")
 
 

@@ -207,7 +207,7 @@ class Ledger:
 
 
 def _change_event(change: Any, step: int, common: Mapping[str, Any]) -> Event:
-    kind, name, up, scores = change
+    kind, name, up, scores, *_ = change
     if kind == "flag":
         return FlagChanged(**common, step=step, flag=name, up=up, score=scores)
     event = RuleFired if up else RuleReleased

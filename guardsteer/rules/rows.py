@@ -1,0 +1,189 @@
+"""One row under a program: what its flags and rules are, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import filterfalse
+from typing import TYPE_CHECKING
+
+from guardsteer.core.plan import Plan
+from guardsteer.rules.codegen import Key, State
+from guardsteer.rules.planning import Action, complete_plan, first_plan, with_shadow
+from guardsteer.rules.telling import NOTHING, Change, explained
+from guardsteer.rules.turning import Moment, Revisions, Setup, Turned, turn
+
+if TYPE_CHECKING:
+    from guardsteer.rules.program import Program
+
+__all__ = ["RowRules"]
+
+_NONE: Revisions = {}
+
+
+class RowRules:
+    """One row's flags and rules. Not to be used by two threads at once.
+
+    ``changes`` holds what the last call of ``before`` or ``within`` changed.
+    """
+
+    __slots__ = (
+        "_before",
+        "_before_key",
+        "_before_state",
+        "_early",
+        "_fixed",
+        "_late",
+        "_plan",
+        "_program",
+        "_revisions",
+        "_sentences",
+        "_setup",
+        "_step",
+        "_within",
+        "_within_base",
+        "_within_key",
+        "_within_plan",
+        "_within_state",
+        "_within_step",
+        "changes",
+    )
+
+    def __init__(self, program: Program, setup: Setup) -> None:
+        stage, late = program.before, program.within
+        self._program = program
+        self._setup = setup
+        self._fixed = setup.fixed
+        self._step = self._within_step = -1
+        self._sentences = 0
+        self._revisions = _NONE
+        self._before = explained(stage.sense, stage.used) if setup.explain else stage.sense
+        self._before_state: State = stage.initial
+        self._before_key: Key | None = None
+        self._early = Turned.initial(stage)
+        self._plan: Plan | None = None
+        self._within = late.sense if late is not None else None
+        if late is not None and setup.explain:
+            self._within = explained(late.sense, late.used)
+        self._within_state: State = late.initial if late is not None else ()
+        self._within_key: Key | None = None
+        self._within_base: Turned | None = None
+        self._late = Turned.initial(late) if late is not None else self._early
+        self._within_plan: Plan | None = None
+        self.changes: Sequence[Change] = NOTHING
+
+    @property
+    def program(self) -> Program:
+        """What this row runs."""
+        return self._program
+
+    def before(self, signals: Sequence[float], sentences: int = 0) -> Plan:
+        """Begin the next step and return what text alone decides.
+
+        ``signals`` holds the row's scores in the program's order, NaN where one is missing;
+        ``sentences`` says how many sentences of the generation have ended. The same plan object comes
+        back while nothing changes. Channels decided within the pass are left alone.
+        """
+        self._step = step = self._step + 1
+        self._sentences = sentences
+        self._before_state, key = self._before(signals, self._before_state, step, self._fixed, sentences)
+        if key == self._before_key:
+            self.changes = NOTHING
+            return self._plan  # type: ignore[return-value]  # a key is kept together with its plan
+        return self._turn(key, signals)
+
+    def _turn(self, key: Key, signals: Sequence[float]) -> Plan:
+        program, old = self._program, self._early
+        now = Moment(self._step, self._sentences, signals, (), key)
+        new, self.changes = turn(program.before, self._setup, old, now, self._revisions, program.names)
+        self._early = new
+        # Without a key, the next step comes here again.
+        self._before_key = None if new.moving else key
+        if self._plan is None or new.fired != old.fired:
+            plan = self._first(new.fired)
+            if self._plan is None or plan != self._plan:
+                self._plan = plan
+        return self._plan
+
+    def _first(self, fired: tuple[Action, ...]) -> Plan:
+        within = self._program.within_channels
+        real = self._real(fired)
+        plan = first_plan(real, within)
+        return plan if real is fired else with_shadow(plan, first_plan(fired, within))
+
+    def _real(self, fired: tuple[Action, ...]) -> tuple[Action, ...]:
+        """Return the actions that have an effect; the same tuple if all have."""
+        shadowed = self._setup.shadowed
+        if not shadowed:
+            return fired
+        real = tuple(filterfalse(lambda action: action.rule in shadowed, fired))
+        return fired if len(real) == len(fired) else real
+
+    def within(self, signals: Sequence[float]) -> Plan:
+        """Complete the step with what the probes' signals decide; once a step, after ``before``.
+
+        A second call at the same step changes nothing. Raises ``RuntimeError`` where the program has
+        nothing that depends on probes, or before the first step.
+        """
+        if self._within_step == self._step and self._within_plan is not None:
+            self.changes = NOTHING
+            return self._within_plan
+        if self._within is None or self._step < 0:
+            raise RuntimeError("within() completes a step that before() began, in a program that has_within")
+        self._within_step = step = self._step
+        self._within_state, key = self._within(
+            signals, self._within_state, step, self._fixed, self._sentences
+        )
+        if key == self._within_key and self._early is self._within_base:
+            self.changes = NOTHING
+            return self._within_plan  # type: ignore[return-value]  # a key is kept together with its plan
+        return self._turn_within(key, signals)
+
+    def _turn_within(self, key: Key, signals: Sequence[float]) -> Plan:
+        program, early, first, stage = self._program, self._early, self._plan, self._program.within
+        if stage is None or first is None:
+            raise RuntimeError("within() completes a step that before() began")
+        now = Moment(self._step, self._sentences, signals, early.base, key)
+        new, self.changes = turn(stage, self._setup, self._late, now, self._revisions, program.names)
+        self._late, self._within_base = new, early
+        self._within_key = None if new.moving else key
+        channels = program.within_channels
+        real = self._real(early.fired), self._real(new.fired)
+        plan = complete_plan(first, *real, channels)
+        if real[0] is not early.fired or real[1] is not new.fired:
+            full = complete_plan(first.shadow or first, early.fired, new.fired, channels)
+            plan = with_shadow(plan, full)
+        if self._within_plan is None or plan != self._within_plan:
+            self._within_plan = plan
+        return self._within_plan
+
+    def revised(self, rule: int) -> None:
+        """Note that rule number ``rule`` took text back, right after that was done.
+
+        From the next ``before`` on its steering acts for the steps that its ``revise`` says, whatever its
+        condition. Raises ``ValueError`` for a rule that takes nothing back.
+        """
+        spec = self._program.revises.get(rule)
+        if spec is None:
+            raise ValueError(f"rule number {rule} takes nothing back")
+        count, _ = self._revisions.get(rule, (0, 0.0))
+        until = math.inf if spec.steps is None else self._step + spec.steps
+        self._revisions = {**self._revisions, rule: (count + 1, until)}
+        self._setup = self._setup.spent(self._program.revises, self._revisions)
+        self._before_key = self._within_key = None
+
+    def take_revisions(self, other: RowRules) -> None:
+        """Take over which rules have taken text back in ``other``, and how many steps it has seen.
+
+        For a row that was restored to an earlier step: neither its revisions nor its decode iterations
+        are undone with its text.
+        """
+        self._revisions, self._setup, self._step = other._revisions, other._setup, other._step
+        self._before_key = self._within_key = None
+
+    def fork(self) -> RowRules:
+        """Return an independent row with the same past; costs the same after any number of steps."""
+        copy = RowRules.__new__(RowRules)
+        for name in RowRules.__slots__:
+            setattr(copy, name, getattr(self, name))
+        return copy
