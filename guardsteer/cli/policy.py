@@ -9,10 +9,12 @@ from importlib import import_module
 from guardsteer.assets import Catalog, find_policy
 from guardsteer.cli import frame
 from guardsteer.core.policy import ClassifierSpec
+from guardsteer.errors import PolicyError, Problem
 
 __all__ = ["register", "run"]
 
 _ELSEWHERE = {
+    "schema": "guardsteer.cli.policy_schema",
     "test": "guardsteer.cli.policy_test",
     "keygen": "guardsteer.cli.policy_sign",
     "sign": "guardsteer.cli.policy_sign",
@@ -30,12 +32,13 @@ def register(subparsers: frame.Subparsers) -> None:
     check = frame.add_command(
         actions,
         "check",
-        "report every mistake of a policy with its place; status 1 if there is any",
+        "report every mistake of a policy with its place, and warn of what is surely not meant",
         "guardsteer policy check policies/support",
     )
     check.add_argument(
         "policy", metavar="PATH", help="a YAML file, a folder with policy.yaml, or a catalogue name"
     )
+    check.add_argument("--strict", action="store_true", help="status 1 for warnings too")
     for module in dict.fromkeys(_ELSEWHERE.values()):
         import_module(module).register(actions)
 
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from guardsteer.classify import outputs_of
-    from guardsteer.rules import check
+    from guardsteer.rules import LintWarning, lint, load_policy
 
     catalog = Catalog()
     path = find_policy(args.policy, catalog)
@@ -59,13 +62,23 @@ def _check(args: argparse.Namespace) -> int:
     def outputs(spec: ClassifierSpec) -> tuple[str, ...]:
         return outputs_of(spec, base, catalog)
 
-    problems = check(path, outputs=outputs)
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[LintWarning, ...] = ()
+    try:
+        warnings = lint(load_policy(path, outputs=outputs))
+    except PolicyError as error:
+        problems = error.problems
+    bad = bool(problems or (args.strict and warnings))
     if args.json:
-        rows = [asdict(problem) for problem in problems]
-        frame.emit({"ok": not problems, "policy": str(path), "problems": rows})
-    elif problems:
-        print("\n".join(map(str, problems)))
-        print(f"{path}: {len(problems)} {'mistake' if len(problems) == 1 else 'mistakes'}")
-    else:
-        print(f"{path}: ok")
-    return 1 if problems else 0
+        rows = {"problems": list(map(asdict, problems)), "warnings": list(map(asdict, warnings))}
+        frame.emit({"ok": not bad, "policy": str(path), **rows})
+        return int(bad)
+    for found in (*problems, *warnings):
+        print(found)
+    counts = [_counted(len(problems), "mistake"), _counted(len(warnings), "warning")]
+    print(f"{path}: {', '.join(filter(None, counts)) or 'ok'}")
+    return int(bad)
+
+
+def _counted(number: int, what: str) -> str:
+    return "" if not number else f"{number} {what}{'s' if number > 1 else ''}"

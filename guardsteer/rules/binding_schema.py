@@ -38,7 +38,7 @@ class RolloutModel(Closed):
 class BindingModel(Closed):
     """The entry ``binding``, or a binding file."""
 
-    model_config = ConfigDict(title="binding")
+    model_config = ConfigDict(title="binding", json_schema_extra={"dependentRequired": {"arms": ["rollout"]}})
 
     mode: Annotated[
         Mode,

@@ -163,7 +163,7 @@ class FlagModel(Closed):
 class VectorModel(Closed):
     """One entry of ``vectors``."""
 
-    model_config = ConfigDict(title="vector")
+    model_config = ConfigDict(title="vector", json_schema_extra={"dependentRequired": {"heads": ["site"]}})
 
     use: Annotated[Name, Field(description="A name in the catalogue, or a path.", examples=["empathy"])]
     max_strength: Annotated[

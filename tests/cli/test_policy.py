@@ -74,3 +74,29 @@ def test_a_name_that_is_neither_file_nor_policy_is_misuse(capsys: pytest.Capture
 def test_a_path_to_nothing_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "check", str(tmp_path / "absent.yaml")]) == 2
     assert "absent.yaml" in capsys.readouterr().err
+
+
+def test_warnings_are_told_apart_from_mistakes_and_matter_only_when_strict(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD.replace("rules:\n", "  calm: {signal: swearing.match, enter: 0.5}\nrules:\n")
+    (policy / "policy.yaml").write_text(text)
+    assert main(["policy", "check", str(policy)]) == 0
+    out = capsys.readouterr().out
+    assert f"{policy / 'policy.yaml'}:7:3: warning: no rule reads the flag 'calm'" in out
+    assert out.endswith(": 1 warning\n")
+    assert main(["policy", "check", str(policy), "--strict"]) == 1
+    capsys.readouterr()
+    assert main(["policy", "check", str(policy), "--strict", "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["problems"] == []
+    assert [(w["kind"], w["line"], w["column"]) for w in answer["warnings"]] == [("unused", 7, 3)]
+
+
+def test_the_schema_is_printed_as_json_for_policies_and_for_bindings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["policy", "schema"]) == 0
+    assert "rules" in json.loads(capsys.readouterr().out)["properties"]
+    assert main(["policy", "schema", "--binding", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["properties"]) == {"mode", "rules", "rollout", "arms"}
