@@ -80,7 +80,8 @@ class Fields:
         if isinstance(node, ScalarNode) and not node.bad and type(node.value) is int:
             if low <= node.value <= high:
                 return node.value
-            self.report.add(node.start, f"{what} must be {low} to {high}, got {node.text}")
+            bounds = f"{low} to {high}" if low < high else f"{low}"
+            self.report.add(node.start, f"{what} must be {bounds}, got {node.text}")
         else:
             self._wrong(node, what, "a whole number")
         return low

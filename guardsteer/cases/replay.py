@@ -84,29 +84,34 @@ def replay(policy: Policy, program: Program, case: Case, classifiers: Classifier
     row = _begin(policy, program, case, classifiers)
     names = list(program.signal_index)
     specs = {spec.name: spec for spec in policy.classifiers}
-    kept: list[_Row] = []
     told: int | None = None
-    for step in range(case.steps):
-        piece = case.generation[step - 1] if 0 < step <= len(case.generation) else ""
+    # The row as it was decided at the prompt and after each token that stayed.
+    kept: list[_Row] = []
+    pieces, left = iter(case.generation), len(case.generation)
+    step, writes = 0, False
+    while step < case.steps or left:
+        piece = next(pieces, "") if writes else ""
+        left -= bool(left) and writes
         _read(row, piece)
         if step < len(case.scripts):
             _script(row, case.scripts[step], program, specs)
             told = case.scripts[step].sentences if case.scripts[step].sentences is not None else told
         plan = _decide(row, row.sentences.ended if told is None else told)
-        yield Seen(
-            step,
-            piece if step else case.user or case.prompt,
-            dict(zip(names, row.signals, strict=True)),
-            dict(row.flags),
-            dict(row.fires),
-            plan,
-        )
+        yield _seen(row, step, piece if step else case.user or case.prompt, names, plan)
         if plan.halt >= 0:
             return
-        kept.append(row.fork())
+        kept[len(kept) if writes else -1 :] = [row.fork()]
         spec = policy.rules[plan.revise].revise if plan.revise >= 0 else None
+        # After a revision, the last token that stayed is decided anew before another is written.
+        writes = spec is None
         if spec is not None:
             row = _take_back(kept, row, plan.revise, spec)
+        step += 1
+
+
+def _seen(row: _Row, step: int, text: str, names: Sequence[str], plan: Plan) -> Seen:
+    signals = dict(zip(names, row.signals, strict=True))
+    return Seen(step, text, signals, dict(row.flags), dict(row.fires), plan)
 
 
 def _begin(policy: Policy, program: Program, case: Case, classifiers: Classifiers) -> _Row:
@@ -176,9 +181,9 @@ def _note(row: _Row) -> None:
 
 def _take_back(kept: list[_Row], row: _Row, rule: int, spec: ReviseSpec) -> _Row:
     """Return the row as it was before the text that ``spec`` drops; ``kept`` loses it too."""
-    last = len(kept) - 1
-    restored = kept[_place(kept, last, spec)].fork()
-    del kept[_place(kept, last, spec) + 1 :]
+    place = _place(kept, len(kept) - 1, spec)
+    restored = kept[place].fork()
+    del kept[place + 1 :]
     restored.rules.take_revisions(row.rules)
     restored.rules.revised(rule)
     return restored
