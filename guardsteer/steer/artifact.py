@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from safetensors.numpy import save
 
 from guardsteer.core.digests import digest_json
-from guardsteer.core.policy import Position
+from guardsteer.core.policy import Position, Site
 from guardsteer.errors import Problem
 
 __all__ = [
@@ -107,7 +107,11 @@ class Recommendation(_Closed):
 
 
 class VectorCard(_Closed):
-    """What a vector says about itself; ``recommended`` is None until it was calibrated on its model."""
+    """What a vector says about itself; ``recommended`` is None until it was calibrated on its model.
+
+    ``site`` is where hidden states were read, and where the vector acts. ``site_width`` is the number of
+    values of a state there, None where it is the model's width; for ``heads`` it must be given.
+    """
 
     format: Literal["guardsteer.vector/1"] = FORMAT
     name: _Name
@@ -117,7 +121,8 @@ class VectorCard(_Closed):
     licence: _Text
     method: MethodName
     read: ReadPosition
-    site: Literal["block_output"] = "block_output"
+    site: Site = "block_output"
+    site_width: Annotated[int, Field(ge=1)] | None = None
     data_digest: Annotated[str, Field(pattern=r"^b3:[0-9a-f]{64}$")]
     pairs: Annotated[int, Field(ge=1)]
     blocks: Annotated[tuple[_Block, ...], Field(min_length=1)]
@@ -127,6 +132,23 @@ class VectorCard(_Closed):
     libraries: dict[str, str]
     tensors_digest: _Digest = ""
     digest: _Digest = ""
+
+    @property
+    def width(self) -> int:
+        """Number of values of one direction."""
+        return self.model.width if self.site_width is None else self.site_width
+
+    @model_validator(mode="after")
+    def _site_agrees(self) -> VectorCard:
+        if self.site == "embedding" and self.blocks != (0,):
+            raise ValueError(f"blocks: got {self.blocks}, but the embedding belongs to block 0 alone")
+        if self.site == "heads" and self.site_width is None:
+            raise ValueError("site_width: missing; for heads it is n_heads * head_dim of the model")
+        if self.site not in ("heads", "embedding") and self.site_width not in (None, self.model.width):
+            raise ValueError(
+                f"site_width: got {self.site_width}, but states at {self.site} are {self.model.width} wide"
+            )
+        return self
 
     @model_validator(mode="after")
     def _blocks_agree(self) -> VectorCard:
@@ -144,15 +166,19 @@ class VectorCard(_Closed):
 
 
 def card_digest(card: VectorCard) -> str:
-    """Return the digest of everything on ``card`` except its own ``digest``."""
-    return digest_json(card.model_dump(mode="json", exclude={"digest"}))
+    """Return the digest of everything on ``card`` except its own ``digest``.
+
+    A ``site_width`` that is not given is left out, as on the cards from before there was one.
+    """
+    absent = {"site_width"} if card.site_width is None else set()
+    return digest_json(card.model_dump(mode="json", exclude={"digest"} | absent))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tensors:
     """The numbers of a vector.
 
-    ``blocks``: ``[block]`` int64. ``directions``: ``[block, width]`` float32. ``residual_norms``:
+    ``blocks``: ``[block]`` int64. ``directions``: ``[block, width of the site]`` float32. ``residual_norms``:
     ``[block]`` float32.
     """
 
@@ -180,7 +206,7 @@ def unpack_tensors(data: bytes, card: VectorCard, file: str) -> Tensors | tuple[
     except Exception as error:  # the parser is another library's: whatever it raises, the file is damaged
         return (Problem(file, 0, 0, f"not a safetensors file: {error}", "build the vector anew"),)
     n_blocks = len(card.blocks)
-    shapes = {"blocks": [n_blocks], "directions": [n_blocks, card.model.width], "residual_norms": [n_blocks]}
+    shapes = {"blocks": [n_blocks], "directions": [n_blocks, card.width], "residual_norms": [n_blocks]}
     dtypes = {"blocks": "I64", "directions": "F32", "residual_norms": "F32"}
     problems = []
     if set(entries) != set(shapes):

@@ -48,10 +48,10 @@ _LARGEST_TENSORS_BYTES = 1 << 28
 class Vector:
     """A direction for each of some blocks of one model, checked.
 
-    ``directions``: ``[block, width]`` float32, unit rows. ``residual_norms``: ``[block]`` float32, the
-    typical L2 norm of the block's output, so that a strength of 0.3 pushes by ``0.3 * residual_norm``.
-    Row ``i`` of both belongs to block ``blocks[i]``; both are read-only. ``digest`` covers the card and
-    the numbers.
+    ``directions``: ``[block, width]`` float32, unit rows, ``width`` that of the card's site.
+    ``residual_norms``: ``[block]`` float32, the typical L2 norm of a hidden state there, so that a
+    strength of 0.3 pushes by ``0.3 * residual_norm``. Row ``i`` of both belongs to block ``blocks[i]``;
+    both are read-only. ``digest`` covers the card and the numbers.
     """
 
     name: str
@@ -88,7 +88,7 @@ def make_vector(card: VectorCard, *, directions: ArrayLike, residual_norms: Arra
         directions=np.array(directions, dtype=np.float32),
         residual_norms=np.array(residual_norms, dtype=np.float32),
     )
-    expected = (len(card.blocks), card.model.width)
+    expected = (len(card.blocks), card.width)
     if tensors.directions.shape != expected or tensors.residual_norms.shape != expected[:1]:
         raise VectorError(
             f"vector {card.name!r}: got directions {tensors.directions.shape} and residual norms "

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors.numpy import save
 
-from guardsteer.core.digests import digest_bytes
+from guardsteer.core.digests import digest_bytes, digest_json
 from guardsteer.errors import BindingError, VectorError
 from guardsteer.steer.artifact import Recommendation, Tensors, VectorCard, card_digest, pack_tensors
 from guardsteer.steer.vectors import (
@@ -319,3 +320,38 @@ def _run(code: str) -> str:
 
 def test_reading_a_vector_loads_no_torch() -> None:
     assert _run("import guardsteer.steer, sys; print('torch' in sys.modules)").strip() == "False"
+
+
+def test_a_card_from_before_there_were_sites_keeps_its_digest() -> None:
+    """Only what a card says is digested: a width that is the model's own is not written."""
+    card = small_card()
+    fields = card.model_dump(mode="json", exclude={"digest", "site_width"})
+    assert card_digest(card) == digest_json(fields)
+    assert card_digest(small_card(site="heads", site_width=8)) != card_digest(
+        small_card(site="heads", site_width=16)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"site": "embedding"}, "the embedding belongs to block 0 alone"),
+        ({"site": "heads"}, "site_width: missing"),
+        ({"site": "mlp", "site_width": 16}, "states at mlp are 8 wide"),
+        ({"site": "tail"}, "site"),
+    ],
+)
+def test_a_card_whose_site_makes_no_sense_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        small_card(**changes)
+
+
+def test_directions_are_as_wide_as_the_states_at_their_site(tmp_path: Path) -> None:
+    card = small_card(site="heads", site_width=12)
+    directions = np.eye(2, 12, dtype=np.float32)
+    vector = make_vector(card, directions=directions, residual_norms=[1.0, 2.0])
+    loaded = load_vector(save_vector(vector, tmp_path), fingerprint=fingerprint_of())
+    assert np.array_equal(loaded.directions, directions)
+    assert loaded.card.site == "heads"
+    with pytest.raises(VectorError, match=r"got directions \(2, 8\)"):
+        make_vector(card, directions=np.eye(2, 8), residual_norms=[1.0, 2.0])
