@@ -350,7 +350,9 @@ def alone(made: Setting, prompt_tokens: int, tokens: int) -> float:
         kit, auditor = guard._kit, guard._auditor
         inputs = prompts(made, 1, prompt_tokens, 5)
         admission = admit(kit, inputs, None, eos=frozenset({2}), pad=0, expansion=1)
-        generation = admission.begin(kit, auditor, beams=False, settings=made.model.generation_config)
+        generation = admission.begin(
+            kit, auditor, guard._switch, beams=False, settings=made.model.generation_config
+        )
         cache = _Length(0)
         generation.begin_pass(inputs["input_ids"], cache)
         for block in kit.hooked_blocks:

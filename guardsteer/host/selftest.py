@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,9 +94,13 @@ def _require_equal(clean: torch.Tensor, again: torch.Tensor, model: Any, what: s
 
 
 class _Push:
-    """Adds, at the last position of row 0, a vector as long as the state there."""
+    """Adds, at the last position of row 0, a vector as long as the state there.
+
+    In the thread that made it: others may be generating with the same modules.
+    """
 
     def __init__(self, point: Point, width: int) -> None:
+        self._thread = threading.get_ident()
         self.point = point
         self.calls = 0
         self.shape: tuple[int, ...] = ()
@@ -106,6 +111,8 @@ class _Push:
         self._direction /= width**0.5
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor | None:
+        if threading.get_ident() != self._thread:
+            return None
         self.calls += 1
         self.shape = tuple(hidden.shape)
         if self.shape != self.expected:

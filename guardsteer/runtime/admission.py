@@ -18,6 +18,7 @@ from guardsteer.runtime.ledger import Ledger, LedgerKit, Spans
 from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.requests import Request, attention_mask_of, read_requests
 from guardsteer.runtime.row import Row, Step
+from guardsteer.runtime.switch import Switch
 
 __all__ = ["Admission", "admit"]
 
@@ -35,7 +36,7 @@ class Admission:
     width: int
     expansion: int
 
-    def begin(self, kit: Kit, auditor: Auditor, *, beams: bool, settings: Any) -> Generation:
+    def begin(self, kit: Kit, auditor: Auditor, switch: Switch, *, beams: bool, settings: Any) -> Generation:
         """Record the requests and return the generation that runs them."""
         audited = {name: getattr(settings, name, None) for name in (*_AUDITED_SETTINGS, *_AUDITED_SAMPLING)}
         ledgers: list[Ledger] = []
@@ -52,8 +53,9 @@ class Admission:
             composer=kit.composer,
             probes=ProbeBank(kit.probes) if kit.probes else None,
             beams=beams,
-            blackout=auditor.blackout,
-            hooked=len(kit.hooked_blocks),
+            blackout=auditor.blackout(kit.policy),
+            switch=switch,
+            blocks=frozenset(kit.hooked_blocks),
         )
 
     def fail(self, generation: Generation, auditor: Auditor, error: BaseException) -> None:

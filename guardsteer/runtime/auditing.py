@@ -6,10 +6,12 @@ import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from guardsteer.audit import Journal
-from guardsteer.core.events import Attached, Detached, Event
+from guardsteer.core.events import Attached, Detached, Event, PolicyAdopted, PolicyRefused
+from guardsteer.core.policy import Binding, Policy
 from guardsteer.runtime.kit import Kit
 
 __all__ = ["Auditor", "Blackout"]
@@ -37,11 +39,14 @@ class Auditor:
 
     def __init__(self, journal: Journal | None, kit: Kit, *, owned: bool, library: str) -> None:
         self._journal = journal
-        self._kit = kit
+        self._first = kit
         self._owned = owned
         self._library = library
         self.guard_id = uuid.uuid4().hex
-        self.blackout = Blackout(journal, kit.policy.audit.on_error)
+
+    def blackout(self, policy: Policy) -> Blackout:
+        """Return what stops steering under ``policy`` when events cannot be kept."""
+        return Blackout(self._journal, policy.audit.on_error)
 
     @property
     def on(self) -> bool:
@@ -61,7 +66,7 @@ class Auditor:
 
     def attached(self) -> None:
         """Record that the guard is on, with the digests of all that decides what it does."""
-        kit = self._kit
+        kit = self._first
         self.append(
             Attached(
                 time_ns=time.time_ns(),
@@ -75,6 +80,38 @@ class Auditor:
             )
         )
 
+    def adopted(self, kit: Kit, source: str) -> None:
+        """Record that requests are admitted under the policy of ``kit`` from here on."""
+        policy = kit.policy
+        approval = policy.approval
+        self.append(
+            PolicyAdopted(
+                time_ns=time.time_ns(),
+                guard=self.guard_id,
+                policy=policy.name,
+                policy_digest=policy.digest,
+                source=source,
+                text=policy.text,
+                binding=_told(policy.binding),
+                vectors={slot.name: slot.digest for slot in kit.composer.slots},
+                classifiers=dict(kit.classifier_digests),
+                approved_by=approval.by if approval else "",
+                approved_at=approval.at if approval else "",
+                approval_key=approval.key if approval else "",
+            )
+        )
+
+    def refused(self, policy: object, error: Exception) -> None:
+        """Record that a policy was not adopted."""
+        self.append(
+            PolicyRefused(
+                time_ns=time.time_ns(),
+                guard=self.guard_id,
+                file=str(getattr(policy, "source", policy)),
+                error=f"{type(error).__name__}: {error}",
+            )
+        )
+
     def detached(self) -> None:
         """Record that the guard is off and wait until all is on the disk; closes a journal of its own."""
         self.append(Detached(time_ns=time.time_ns(), guard=self.guard_id))
@@ -84,6 +121,11 @@ class Auditor:
             self._journal.close()
         else:
             self._journal.flush()
+
+
+def _told(binding: Binding) -> dict[str, str | float | dict[str, str]]:
+    told = asdict(binding)
+    return {**told, "rules": dict(binding.rules)}
 
 
 def fingerprint_parts(fingerprint: Any) -> dict[str, str]:

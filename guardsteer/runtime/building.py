@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from guardsteer.assets import Catalog, find_policy, resolve
+from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, load_classifier, outputs_of
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ClassifierSpec, Policy, VectorSpec
 from guardsteer.core.signals import TextClassifier
-from guardsteer.errors import BindingError, VectorError
+from guardsteer.errors import BindingError, PolicyError, Problem, VectorError
 from guardsteer.host import Fingerprint, Layout, check_steering
 from guardsteer.rules import load_policy
 from guardsteer.rules.compiling import compile_policy
@@ -59,12 +60,16 @@ class Builder:
             for spec in policy.classifiers
         }
 
-    def build(self, policy: Policy) -> Kit:
+    def build(self, policy: Policy, *, tested: bool = False, required: bool = False) -> Kit:
         """Return the kit of ``policy``; runs the model once to see that steering takes effect.
 
-        Raises what ``guardsteer.wrap`` raises.
+        ``tested``: the cases beside it must pass; ``required``: there must be some. Raises what
+        ``guardsteer.wrap`` raises, and ``PolicyError`` for cases.
         """
         base = Path(policy.source).parent
+        readers = self.readers(policy)
+        if tested:
+            _run_cases(policy, readers, required=required)
         for vector in self.vectors.values():
             check_binding(vector, self.fingerprint)
         slots = [
@@ -75,9 +80,23 @@ class Builder:
             )
             for spec in policy.vectors
         ]
-        kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, self.readers(policy), slots)
+        kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, readers, slots)
         check_steering(self.model, self.layout, kit.composer.blocks)
         return kit
+
+
+def _run_cases(policy: Policy, readers: Mapping[str, TextClassifier | Probe], *, required: bool) -> None:
+    path = find_cases(Path(policy.source))
+    if path is None:
+        if required:
+            message = "this policy has no cases to try it by, and only tested ones are adopted"
+            raise PolicyError([Problem(policy.source, 0, 0, message, f"write {CASES_FILE} beside it")])
+        return
+    cases = load_cases(path, policy, {name: found.outputs for name, found in readers.items()})
+    report = run_cases(policy, cases, readers)
+    if not report.ok:
+        message = f"the policy does not pass its own cases:\n{report}"
+        raise PolicyError([Problem(str(path), 0, 0, message, "mend it, or the case; policy test shows them")])
 
 
 def _load(path: Path, catalog: Catalog, own: Mapping[str, TextClassifier | Probe]) -> Policy:

@@ -18,6 +18,7 @@ from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
+from guardsteer.runtime.switch import Switch
 from guardsteer.steer.deltas import Composer
 
 __all__ = ["Blackout", "Generation"]
@@ -48,7 +49,8 @@ class Generation:
         probes: ProbeBank | None,
         beams: bool,
         blackout: Blackout,
-        hooked: int,
+        switch: Switch,
+        blocks: frozenset[int],
     ) -> None:
         self.rows = rows
         self.width = width
@@ -57,11 +59,13 @@ class Generation:
         self._probes = probes
         self.beams = beams
         self._blackout = blackout
-        self._dark = False
+        self._switch = switch
+        self._dark = self._ending = False
         self._past = -1
         self._end = 0
         self._fresh = 0
-        self._hooked = self.visited = hooked
+        self.blocks = blocks
+        self._hooked = self.visited = len(blocks)
         self.quiet = False
         self._layer = Layer(
             composer,
@@ -115,10 +119,12 @@ class Generation:
     def _settle(self, *, late: bool) -> None:
         """Take in what was decided last: plans, and whether anything may be steered at all."""
         if not late:
-            self._dark = self._blackout.active()
+            unlogged = self._blackout.active()
+            self._dark = unlogged or self._switch.active()
+            self._ending = unlogged and self._blackout.halts
         if self._dark:
             for row in self.rows:
-                row.silence(self._fresh, halt=self._blackout.halts)
+                row.silence(self._fresh, halt=self._ending)
         self._layer.take(self.rows, late=late)
         self.quiet = self._layer.quiet
 

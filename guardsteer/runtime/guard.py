@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,23 +15,20 @@ from torch import Tensor
 
 from guardsteer.core.policy import Policy
 from guardsteer.errors import RequestError, UnsupportedError
-from guardsteer.host import (
-    check_generation,
-    hidden_of,
-    refuse_compiled,
-    refuse_packed,
-    render_chat,
-    with_hidden,
-)
-from guardsteer.host.hooks import HookSet, HookSpec, attach
+from guardsteer.host import check_generation, refuse_compiled, render_chat
 from guardsteer.runtime.admission import admit
 from guardsteer.runtime.auditing import Auditor
+from guardsteer.runtime.building import Builder
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.halting import Fallback, FallbackSaid
+from guardsteer.runtime.hooking import Hooks
 from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.switch import Switch
+from guardsteer.runtime.watching import Watcher
 
 __all__ = ["Guard"]
 
+_KEPT_POLICIES = 8
 
 CONTINUOUS = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
 """Ways into continuous batching, which fails request by request instead of raising."""
@@ -43,12 +42,6 @@ def _refused(name: str) -> Any:
         )
 
     return refuse
-
-
-class _Current(threading.local):
-    """The generation that this thread is in."""
-
-    generation: Generation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +61,23 @@ class Guard:
     Usable as a context manager that detaches at the end. Several threads may generate at once.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, kit: Kit, auditor: Auditor) -> None:
-        self._model = model
-        self._tokenizer = tokenizer
+    def __init__(
+        self, builder: Builder, kit: Kit, auditor: Auditor, *, stop_file: Path | None = None
+    ) -> None:
+        self._builder = builder
+        self._model = model = builder.model
+        self._tokenizer = builder.tokenizer
         self._kit = kit
         self._auditor = auditor
-        self._current = _Current()
+        self._switch = Switch(auditor.guard_id, auditor.append, stop_file)
         self._lock = threading.Lock()
-        self._in_flight = 0
-        self._hooks: HookSet | None = attach(self._hook_specs())
+        self._adopting = threading.Lock()
+        self._in_flight: Counter[Kit] = Counter()
+        self._known: dict[str, Kit] = {kit.policy.digest: kit}
+        self._watchers: list[Watcher] = []
+        self._hooks = Hooks(model, kit.layout)
+        self._hooks.add(kit.hooked_blocks)
+        self._on = True
         self._replaced = {"generate": self.generate} | {
             name: _refused(name) for name in CONTINUOUS if hasattr(model, name)
         }
@@ -85,13 +86,13 @@ class Guard:
 
     @property
     def policy(self) -> Policy:
-        """The policy that this guard enforces."""
+        """The policy under which requests are admitted now."""
         return self._kit.policy
 
     @property
     def attached(self) -> bool:
         """True until ``detach``."""
-        return self._hooks is not None
+        return self._on
 
     def __enter__(self) -> Guard:
         return self
@@ -107,21 +108,26 @@ class Guard:
         Raises ``RequestError`` for inconsistent inputs and ``UnsupportedError`` for a way of running
         under which steering would not be exact, both before the first token.
         """
-        if not self.attached:
-            raise RequestError("this guard was detached; wrap the model again")
-        if self._current.generation is not None:
+        self._check_attached()
+        if self._hooks.busy:
             raise UnsupportedError("generate was called inside a guarded generate of the same thread")
         if inputs is not None:
             if kwargs.get("input_ids") is not None:
                 raise RequestError("got both inputs and input_ids; pass the token ids once")
             kwargs["input_ids"] = inputs
-        settings = self._settings(kwargs)
+        with self._admitted() as kit:
+            return self._generate(kit, guard, kwargs)
+
+    def _generate(self, kit: Kit, guard: Any, kwargs: dict[str, Any]) -> Any:
+        settings = self._settings(kit, kwargs)
         admission = admit(
-            self._kit, kwargs, guard, eos=settings.eos, pad=settings.pad, expansion=settings.expansion
+            kit, kwargs, guard, eos=settings.eos, pad=settings.pad, expansion=settings.expansion
         )
-        generation = admission.begin(self._kit, self._auditor, beams=settings.beams, settings=settings.config)
-        self._add_halting(kwargs, generation, settings)
-        with self._running(generation):
+        generation = admission.begin(
+            kit, self._auditor, self._switch, beams=settings.beams, settings=settings.config
+        )
+        _add_halting(kit, kwargs, generation, settings)
+        with self._hooks.running(generation):
             try:
                 output = type(self._model).generate(self._model, **kwargs)
                 generation.end_pass()
@@ -159,76 +165,134 @@ class Guard:
             ],
         }
 
+    # --- change while running ----------------------------------------------------------------
+
+    def reload(
+        self, policy: Policy | str | Path, *, source: str = "reload", require_tests: bool = False
+    ) -> str:
+        """Admit requests under another policy from now on; return its digest.
+
+        It is loaded, run against the cases beside it (``tests.yaml``; ``require_tests`` refuses a policy
+        without), built for this model and tried, all before anything changes. Requests under way keep
+        the policy that they were admitted under. Raises what ``guardsteer.wrap`` raises, and
+        ``PolicyError`` for cases that fail; the policy in force then stays, and the audit says why.
+        """
+        with self._adopting:
+            self._check_attached()
+            try:
+                kit = self._builder.build(self._builder.policy(policy), tested=True, required=require_tests)
+            except Exception as error:
+                self._auditor.refused(policy, error)
+                raise
+            self._adopt(kit, source)
+        return kit.policy.digest
+
+    def rollback(self, digest: str | None = None) -> str:
+        """Go back to a policy that was in force before, by its digest or the start of it; return the digest.
+
+        Without ``digest``: to the one before the present one. The last eight are kept. Raises
+        ``RequestError`` where none or several fit.
+        """
+        with self._adopting:
+            self._check_attached()
+            others = [known for known in self._known if known != self.policy.digest]
+            found = others[-1:] if digest is None else [one for one in self._known if one.startswith(digest)]
+            if len(found) != 1:
+                kept = ", ".join(self._known)
+                raise RequestError(
+                    f"rollback to {digest or 'the policy before'}: {len(found)} policies fit; kept are {kept}"
+                )
+            self._adopt(self._known[found[0]], "rollback")
+        return found[0]
+
+    def watch(self, policy: str | Path, *, every_s: float = 1.0) -> Watcher:
+        """Reload ``policy``, a file or folder, whenever it changes, until ``detach``.
+
+        A change is seen after ``every_s`` seconds at most. A policy that cannot be adopted is refused as
+        ``reload`` refuses it, and logged. The watcher's ``close`` ends it too.
+        """
+        self._check_attached()
+        watcher = Watcher(self, Path(policy), every_s)
+        self._watchers.append(watcher)
+        return watcher
+
+    def stop(self, reason: str = "") -> None:
+        """Throw the kill switch: no pass that begins after this returns is steered, in any request.
+
+        Rules go on being evaluated and audited, and ``halt``, ``revise`` and ``hold_back`` go on acting:
+        they steer nothing. ``reason`` is recorded.
+        """
+        self._switch.stop(reason)
+
+    def resume(self, reason: str = "") -> None:
+        """Take ``stop`` back. The file and the variable of the kill switch go on counting."""
+        self._switch.resume(reason)
+
+    @property
+    def stopped(self) -> bool:
+        """True while the kill switch is thrown, whoever threw it."""
+        return bool(self._switch.causes)
+
+    def _adopt(self, kit: Kit, source: str) -> None:
+        digest = kit.policy.digest
+        with self._lock:
+            self._hooks.add(kit.hooked_blocks)
+            self._kit = kit
+            self._known.pop(digest, None)
+            self._known[digest] = kit
+            while len(self._known) > _KEPT_POLICIES:
+                self._known.pop(next(iter(self._known)))
+            self._sweep()
+            self._auditor.adopted(kit, source)
+
+    def _sweep(self) -> None:
+        """Take off the hooks that neither the policy in force nor a request under way needs."""
+        kits = [self._kit, *self._in_flight]
+        self._hooks.keep({block for kit in kits for block in kit.hooked_blocks})
+
     def detach(self) -> None:
         """Take the guard off; the model is as it was, bit for bit. Does nothing the second time.
 
         Raises ``RequestError`` while a generation is under way.
         """
+        for watcher in self._watchers:
+            watcher.close()
         with self._lock:
-            if self._hooks is None:
+            if not self._on:
                 return
             if self._in_flight:
                 raise RequestError(
-                    f"{self._in_flight} generations are under way; detach when they have ended"
+                    f"{self._in_flight.total()} generations are under way; detach when they have ended"
                 )
-            hooks, self._hooks = self._hooks, None
-            hooks.remove()
+            self._on = False
+            self._hooks.remove()
             for name in self._replaced:
                 vars(self._model).pop(name, None)
         self._auditor.detached()
 
-    # --- hooks -------------------------------------------------------------------------------
-
-    def _hook_specs(self) -> list[HookSpec]:
-        model = self._model
-        # Compiled models are refused, so nothing here is ever traced.
-        return [
-            HookSpec(model, "forward_pre", self._before, prepend=True, with_kwargs=True, traceable=True),
-            *(
-                HookSpec(self._kit.layout.blocks[block], "around", self._at(block))
-                for block in self._kit.hooked_blocks
-            ),
-        ]
-
-    def _before(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        generation = self._current.generation
-        if generation is None:
-            refuse_packed(kwargs)
-            return
-        ids = kwargs.get("input_ids")
-        generation.begin_pass(ids if ids is not None or not args else args[0], kwargs.get("past_key_values"))
-
-    def _at(self, block: int) -> Any:
-        current = self._current
-
-        def steer(_: Any, __: Any, output: Any) -> Any:
-            generation = current.generation
-            if generation is None:
-                return None
-            if generation.quiet:
-                generation.visited += 1
-                return None
-            steered = generation.at_block(block, hidden_of(output))
-            return None if steered is None else with_hidden(output, steered)
-
-        return steer
+    def _check_attached(self) -> None:
+        if not self.attached:
+            raise RequestError("this guard was detached; wrap the model again")
 
     # --- one call ----------------------------------------------------------------------------
 
     @contextmanager
-    def _running(self, generation: Generation) -> Iterator[None]:
+    def _admitted(self) -> Iterator[Kit]:
+        """Give the kit in force to a request, which keeps it to its end."""
         with self._lock:
-            self._in_flight += 1
-        self._current.generation = generation
+            self._check_attached()
+            kit = self._kit
+            self._in_flight[kit] += 1
         try:
-            yield
+            yield kit
         finally:
-            self._current.generation = None
-            generation.release()
             with self._lock:
-                self._in_flight -= 1
+                self._in_flight[kit] -= 1
+                if not self._in_flight[kit]:
+                    del self._in_flight[kit]
+                    self._sweep()
 
-    def _settings(self, kwargs: dict[str, Any]) -> _Settings:
+    def _settings(self, kit: Kit, kwargs: dict[str, Any]) -> _Settings:
         model = self._model
         refuse_compiled(model)
         config, _ = model._prepare_generation_config(kwargs.get("generation_config"), **_own(kwargs))
@@ -237,7 +301,7 @@ class Guard:
         ends = frozenset(() if eos is None else [eos] if isinstance(eos, int) else [int(e) for e in eos])
         pad = config.pad_token_id
         beams = (config.num_beams or 1) > 1
-        if beams and self._kit.halts and not ends:
+        if beams and kit.halts and not ends:
             raise UnsupportedError(
                 "the policy may halt a row, the model has no eos_token_id and beams are asked for: "
                 "a halted beam could not end; set eos_token_id or generate without beams"
@@ -250,20 +314,18 @@ class Guard:
             beams=beams,
         )
 
-    def _add_halting(self, kwargs: dict[str, Any], generation: Generation, settings: _Settings) -> None:
-        if not self._kit.halts:
-            return
-        tokens = self._kit.fallback
-        end = min(settings.eos) if settings.eos else None
-        kwargs["logits_processor"] = [
-            *(kwargs.get("logits_processor") or ()),
-            Fallback(generation, tokens, end),
+
+def _add_halting(kit: Kit, kwargs: dict[str, Any], generation: Generation, settings: _Settings) -> None:
+    if not kit.halts:
+        return
+    tokens = kit.fallback
+    end = min(settings.eos) if settings.eos else None
+    kwargs["logits_processor"] = [*(kwargs.get("logits_processor") or ()), Fallback(generation, tokens, end)]
+    if end is None:
+        kwargs["stopping_criteria"] = [
+            *(kwargs.get("stopping_criteria") or ()),
+            FallbackSaid(generation, tokens),
         ]
-        if end is None:
-            kwargs["stopping_criteria"] = [
-                *(kwargs.get("stopping_criteria") or ()),
-                FallbackSaid(generation, tokens),
-            ]
 
 
 def _own(kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from guardsteer.steer.deltas import Composer
 __all__ = ["Kit"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kit:
     """What all generations of a guard share; nothing here changes while the guard is on.
 

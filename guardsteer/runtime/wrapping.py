@@ -31,6 +31,7 @@ def wrap(
     assets: Sequence[Path | str] = (),
     vectors: Mapping[str, Vector] | None = None,
     classifiers: Mapping[str, TextClassifier | Probe] | None = None,
+    stop_file: str | Path | None = None,
 ) -> Guard:
     """Put ``model`` under ``policy`` and return the guard; the weights are never touched.
 
@@ -39,7 +40,8 @@ def wrap(
     folder of the log, or an open journal to share; None keeps no log. ``blocks`` names the list of decoder
     blocks (``"model.layers"``) where it is not found by itself. ``assets`` are folders to look for
     classifiers and vectors in before those that ship. ``vectors`` and ``classifiers`` give
-    some of what the policy names as objects, instead of loading it.
+    some of what the policy names as objects, instead of loading it. ``stop_file``: while this file
+    exists, nothing is steered (see ``Guard.stop``).
 
     Raises ``PolicyError``, ``AssetError``, ``BindingError`` (a vector of another model), ``LayoutError``,
     ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is then as it was.
@@ -58,4 +60,4 @@ def wrap(
     kit = builder.build(builder.policy(policy))
     journal = audit if isinstance(audit, Journal) or audit is None else open_journal(Path(audit))
     auditor = Auditor(journal, kit, owned=journal is not audit, library=__version__)
-    return Guard(model, tokenizer, kit, auditor)
+    return Guard(builder, kit, auditor, stop_file=None if stop_file is None else Path(stop_file))

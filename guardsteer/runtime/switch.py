@@ -1,0 +1,92 @@
+"""The kill switch: one call, one file or one environment variable, and every strength is zero."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from guardsteer.core.events import Event, Resumed, Stopped
+
+__all__ = ["STOP_VARIABLE", "Cause", "Switch"]
+
+STOP_VARIABLE = "GUARDSTEER_STOP"
+_OFF = frozenset({"", "0"})
+
+Cause = Literal["call", "file", "environment"]
+
+
+class Switch:
+    """Tells, at the start of every pass, whether steering is stopped; any thread may throw it.
+
+    It is on while one of three says so: ``stop`` was called and not taken back, ``file`` exists, or the
+    environment variable ``GUARDSTEER_STOP`` holds anything but ``0``. What comes and goes is handed to
+    ``report``, once for each cause.
+    """
+
+    def __init__(self, guard: str, report: Callable[[Event], None], file: Path | None = None) -> None:
+        self._guard = guard
+        self._report = report
+        self._file = None if file is None else os.fspath(file.absolute())
+        self._lock = threading.Lock()
+        self._called = False
+        self._causes: frozenset[Cause] = frozenset()
+
+    def stop(self, reason: str = "") -> None:
+        """Stop: no pass that begins after this returns is steered."""
+        self._called = True
+        self._note(self._present(), reason)
+
+    def resume(self, reason: str = "") -> None:
+        """Take ``stop`` back; a file or variable that says stop goes on saying so."""
+        self._called = False
+        self._note(self._present(), reason)
+
+    @property
+    def causes(self) -> frozenset[Cause]:
+        """What says stop now."""
+        found = self._present()
+        self._note(found, "")
+        return found
+
+    def active(self) -> bool:
+        """Tell whether steering is stopped; some microseconds, and nothing is written unless it changed."""
+        stopped = (
+            self._called
+            or os.environ.get(STOP_VARIABLE, "") not in _OFF
+            or (self._file is not None and os.path.exists(self._file))
+        )
+        if stopped or self._causes:
+            self._note(self._present(), "")
+        return stopped
+
+    def _present(self) -> frozenset[Cause]:
+        found: set[Cause] = set()
+        if self._called:
+            found.add("call")
+        if self._file is not None and os.path.exists(self._file):
+            found.add("file")
+        if os.environ.get(STOP_VARIABLE, "") not in _OFF:
+            found.add("environment")
+        return frozenset(found)
+
+    def _note(self, found: frozenset[Cause], reason: str) -> None:
+        if found == self._causes:
+            return
+        with self._lock:
+            known, self._causes = self._causes, found
+        for cause in sorted(found - known):
+            self._report(
+                Stopped(time_ns=time.time_ns(), guard=self._guard, by=cause, reason=_of(cause, reason))
+            )
+        for cause in sorted(known - found):
+            self._report(
+                Resumed(time_ns=time.time_ns(), guard=self._guard, by=cause, reason=_of(cause, reason))
+            )
+
+
+def _of(cause: Cause, reason: str) -> str:
+    return reason if cause == "call" else ""
