@@ -37,8 +37,9 @@ def _check_key(report: Report, by: ScalarNode, types: Mapping[str, Type]) -> Non
     texts = [f"request.{name}" for name, kind in types.items() if kind == "string"]
     if head == "request" and key in types:
         if types[key] != "string":
-            message = f"a rollout goes by a text, and {shown(by.text)} is of type {types[key]}"
-            report.add(by.start, message, "declare it as string under 'context:'")
+            kind = "a list" if types[key] == "labels" else f"of type {types[key]}"
+            hint = "use another key" if types[key] == "labels" else "declare it as string under 'context:'"
+            report.add(by.start, f"a rollout goes by a text, and {shown(by.text)} is {kind}", hint)
         return
     message = f"a rollout goes by a key of the request, got {shown(by.text)}"
     report.add(by.start, message, closest(by.text, [REQUEST_ID, *texts], "keys"))

@@ -263,7 +263,8 @@ class _Parser:
         if self.token.kind == "name" and self.token.text == "request.labels":
             return self._has_label(left)
         if not self.is_operator("["):
-            self.fail(f"expected a list after 'in', got {self.got()}", "write request.tenant in ['a', 'b']")
+            hint = "write request.tenant in ['a', 'b'], or \"vip\" in request.labels"
+            self.fail(f"expected a list after 'in', got {self.got()}", hint)
         self.take()
         values: list[str | int | float] = []
         while True:

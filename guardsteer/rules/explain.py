@@ -151,7 +151,8 @@ def _explain(kind: str, context: Mapping[str, Any], loc: Sequence[int | str], no
         }[kind]
         return f"{what} must be {words} {context[name]:g}, got {got}", ""
     if kind in ("too_short", "string_too_short"):
-        return f"{what} must not be empty", ""
+        least = context.get("min_length", 1)
+        return f"{what} must not be empty" if least == 1 else f"{what} must hold {least} items at least", ""
     if kind in ("too_long", "string_too_long"):
         return f"{what} is too long: at most {context['max_length']} allowed", ""
     return f"{what} cannot be {got}", ""

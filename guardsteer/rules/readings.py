@@ -18,7 +18,7 @@ from guardsteer.rules.syntax import (
     RequestRef,
 )
 
-__all__ = ["FALSE", "TRUE", "UNDECIDED", "Name", "Reading", "Question", "Truths", "World", "at_least", "read"]
+__all__ = ["FALSE", "TRUE", "UNDECIDED", "Name", "Question", "Reading", "Truths", "World", "at_least", "read"]
 
 TRUE, FALSE, UNDECIDED = 1, 2, 4
 _ANY = TRUE | FALSE | UNDECIDED

@@ -47,7 +47,9 @@ def _check_otherwise(report: Report, entry: Entry, place: int, count: int) -> No
 def _check_condition(report: Report, rule: MappingNode, names: Names, keys: list[str]) -> None:
     """Look for limits that the condition keeps alone and breaks together with the flags of its routes."""
     when = text_of(child_of(rule, "when"))
-    if when is None or not keys or any(key != OTHERWISE and key not in names.flags for key in keys):
+    if when is None or not keys or not all(key in names.flags for key in keys[:-1]):
+        return
+    if keys[-1] != OTHERWISE and keys[-1] not in names.flags:
         return
     if parse_condition(str(when.value), names)[1]:
         return

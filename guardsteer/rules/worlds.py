@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from guardsteer.core.policy import FlagSpec, Policy
-from guardsteer.rules.readings import Name, Reading, Question, World, at_least
+from guardsteer.rules.readings import Name, Question, Reading, World, at_least
 
 __all__ = ["Goal", "Worlds"]
 
@@ -99,7 +99,7 @@ class _Search:
 
 def _follows(flag: FlagSpec) -> bool:
     """Return whether a flag's state says something about the score of the moment."""
-    plain = flag.smooth is None and flag.per == "token" and flag.of_last is None
+    plain = flag.smooth is None and flag.per == "token"
     return plain and not flag.latch and flag.hold <= 1
 
 
