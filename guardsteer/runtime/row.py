@@ -7,7 +7,7 @@ newest to step 0, so that beams share their past and a rewind is a walk.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guardsteer.core.plan import Plan
@@ -212,11 +212,12 @@ class Row:
             self.news = True
 
     def silence(self, first: int, *, halt: bool) -> None:
-        """Undo what steps from ``first`` on decided: nothing may be steered now. ``halt`` ends the row."""
+        """Undo what steps from ``first`` on decided to steer: nothing may be now. ``halt`` ends the row."""
         step: Step | None = self.step
+        idle = self._kit.idle.strengths
         while step is not None and step.index >= first:
-            if step.plan is not self._kit.idle:
-                step.plan = self._kit.idle
+            if any(step.plan.strengths):
+                step.plan = replace(step.plan, strengths=idle)
                 step.note = step.note or Note((), ())
                 self.news = True
             step = step.parent
