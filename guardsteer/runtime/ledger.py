@@ -15,6 +15,7 @@ from guardsteer.core.events import (
     ActivationBegan,
     ActivationEnded,
     ClassifierFailed,
+    ConditionChanged,
     Event,
     FlagChanged,
     RowHalted,
@@ -207,8 +208,10 @@ class Ledger:
 
 
 def _change_event(change: Any, step: int, common: Mapping[str, Any]) -> Event:
-    kind, name, up, scores, *_ = change
+    kind, name, up, scores, mode, truth = change
     if kind == "flag":
         return FlagChanged(**common, step=step, flag=name, up=up, score=scores)
+    if kind == "condition":
+        return ConditionChanged(**common, step=step, condition=name, truth=truth, scores=scores)
     event = RuleFired if up else RuleReleased
-    return event(**common, step=step, rule=name, scores=scores)
+    return event(**common, step=step, rule=name, scores=scores, mode=mode)
