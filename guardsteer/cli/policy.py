@@ -16,6 +16,7 @@ __all__ = ["register", "run"]
 _ELSEWHERE = {
     "schema": "guardsteer.cli.policy_schema",
     "test": "guardsteer.cli.policy_test",
+    "explain": "guardsteer.cli.policy_explain",
     "keygen": "guardsteer.cli.policy_sign",
     "sign": "guardsteer.cli.policy_sign",
     "verify": "guardsteer.cli.policy_sign",

@@ -62,7 +62,7 @@ class Act:
 
 @dataclass(slots=True)
 class RowRecord:
-    """All that the audit tells of a row under one policy."""
+    """All that the audit tells of a row under one policy; a candidate's has the ``live`` one beside it."""
 
     key: RowKey
     track: str
@@ -81,17 +81,21 @@ class RowRecord:
     late: list[ClassifierLate] = field(default_factory=list)
     broken: list[ClassifierFailed] = field(default_factory=list)
     intact: bool = True
+    live: RowRecord | None = None
 
     @property
     def prompt_tokens(self) -> int:
         """Length of the prompt; 0 where its beginning is not in the log."""
-        return self.started.prompt_tokens if self.started is not None else 0
+        started = self.started or (self.live.started if self.live is not None else None)
+        return started.prompt_tokens if started is not None else 0
 
     @property
     def steps(self) -> int:
         """The last step that was decided, as far as the log tells."""
-        if self.halts:
-            return max(self.last_step, *(halt.step for halt in self.halts if halt.mode == "enforce"), 0)
+        if self.live is not None:
+            return max(self.last_step, self.live.steps)
+        if any(halt.mode == "enforce" for halt in self.halts):
+            return self.last_step
         written = self.ended.generated_tokens - 1 if self.ended is not None else 0
         taken_back = sum(revision.dropped for revision in self.revisions if revision.mode == "enforce")
         return max(self.last_step, written + taken_back, 0)
@@ -102,7 +106,8 @@ class RowRecord:
         A revision is followed by a decision on the last position that stayed, where writing goes on.
         """
         step = max(0, position - self.prompt_tokens + 1)
-        done = [revision for revision in self.revisions if revision.mode == "enforce"][:revised]
+        revisions = self.revisions if self.live is None else self.live.revisions
+        done = [revision for revision in revisions if revision.mode == "enforce"][:revised]
         if not done:
             return step
         last = done[-1]
@@ -140,7 +145,10 @@ def gather(events: Iterable[StoredEvent], request: str | None = None) -> Gathere
         if isinstance(event, RequestStarted):
             runs[same] = runs.get(same, -1) + 1
         key = RowKey(stored.stream, name, sequence, runs.setdefault(same, 0))
-        row = found.rows.setdefault((key, track), RowRecord(key, track, first_ns=event.time_ns))
+        row = found.rows.get((key, track))
+        if row is None:
+            live = found.rows.get((key, "")) if track else None
+            row = found.rows[key, track] = RowRecord(key, track, first_ns=event.time_ns, live=live)
         row.intact = row.intact and stored.intact
         row.last_ns = event.time_ns
         _take(row, event)
@@ -190,6 +198,8 @@ def _turn(row: RowRecord, turns: dict[str, list[Turn]], name: str, turn: Turn) -
 
 
 def _revised(row: RowRecord) -> int:
+    if row.live is not None:
+        return _revised(row.live)
     return sum(revision.mode == "enforce" for revision in row.revisions)
 
 
