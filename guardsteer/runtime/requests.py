@@ -12,10 +12,12 @@ from torch import Tensor
 
 from guardsteer.core.policy import Policy
 from guardsteer.errors import RequestError
+from guardsteer.rules.names import REQUEST_KEYS
+from guardsteer.runtime.terms import Terms, terms_of
 
 __all__ = ["Request", "attention_mask_of", "read_requests"]
 
-KNOWN_CONTEXT = ("tenant", "route", "role", "locale")
+_OWN_KEYS = ("request", "turns", "strengths")
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "int": (int,),
@@ -26,12 +28,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One row as the caller gave it; ``turns`` are ``(role, first, end)`` in the row's own tokens."""
+    """One row as the caller gave it; ``turns`` are ``(role, first, end)`` in the row's own tokens.
+
+    ``wishes`` are the strengths that it asked for, ``terms`` what the policy makes of it.
+    """
 
     id: str
     prompt: tuple[int, ...]
     context: Mapping[str, Any] = field(default_factory=dict)
     turns: tuple[tuple[str, int, int], ...] | None = None
+    wishes: Mapping[str, float] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
 
     def last(self, role: str) -> tuple[int, int] | None:
         """Return where the last turn of ``role`` begins and ends."""
@@ -71,30 +78,26 @@ def attention_mask_of(
     return mask
 
 
-def read_requests(input_ids: Tensor, mask: Tensor, guard: Any, policy: Policy) -> list[Request]:
+def read_requests(
+    input_ids: Tensor, mask: Tensor, guard: Any, policy: Policy, candidates: Sequence[Policy] = ()
+) -> list[Request]:
     """Return one request for each row; raises ``RequestError`` with all that is wrong.
 
     ``guard`` is None, a mapping for a single row, or a sequence of one mapping (or None) for each row.
-    A mapping may hold ``request`` (an id), ``turns`` and the policy's context keys.
+    A mapping may hold ``request`` (an id), ``turns``, ``strengths`` and context keys: the policy's, and
+    those that ``candidates`` alone declare.
     """
     entries = _entries(guard, len(input_ids))
-    types: dict[str, str] = dict.fromkeys(KNOWN_CONTEXT, "string") | dict(policy.context)
+    types: dict[str, str] = dict(REQUEST_KEYS)
+    for declaring in (*candidates, policy):
+        types |= dict(declaring.context)
     problems: list[str] = []
     requests: list[Request] = []
     for row, (ids, bits, entry) in enumerate(zip(input_ids.tolist(), mask.tolist(), entries, strict=True)):
         prompt = tuple(token for token, bit in zip(ids, bits, strict=True) if bit)
-        values = dict(entry)
-        name = values.pop("request", None)
-        turns = values.pop("turns", None)
-        if name is not None and not isinstance(name, str):
-            problems.append(f"guard[{row}]['request']: got {type(name).__name__}, expected a string")
-        problems += _context_problems(row, values, types)
-        problems += _turn_problems(row, turns, len(prompt))
-        requests.append(
-            Request(name or uuid.uuid4().hex, prompt, values, None if turns is None else _as_turns(turns))
-            if not problems
-            else Request("", prompt)
-        )
+        request, wrong = _read(prompt, dict(entry), policy, types)
+        requests.append(request)
+        problems += [f"guard[{row}]{line}" for line in wrong]
     names = [request.id for request in requests]
     if not problems and len(set(names)) != len(names):
         problems.append("two rows have one request id; ids must differ")
@@ -121,28 +124,56 @@ def _entries(guard: Any, rows: int) -> list[Mapping[str, Any]]:
     return entries
 
 
-def _context_problems(row: int, values: Mapping[str, Any], types: Mapping[str, str]) -> list[str]:
+def _read(
+    prompt: tuple[int, ...], values: dict[str, Any], policy: Policy, types: Mapping[str, str]
+) -> tuple[Request, list[str]]:
+    """Return a row's request, and what is wrong with it."""
+    name = values.pop("request", None)
+    turns = values.pop("turns", None)
+    wishes = values.pop("strengths", None) or {}
+    problems: list[str] = []
+    if name is not None and not isinstance(name, str):
+        problems.append(f"['request']: got {type(name).__name__}, expected a string")
+    if not isinstance(wishes, Mapping):
+        problems.append(f"['strengths']: got {type(wishes).__name__}, expected strengths by vector")
+    problems += _context_problems(values, types)
+    problems += _turn_problems(turns, len(prompt))
+    if problems:
+        return Request("", prompt), problems
+    if types["labels"] == "labels" and "labels" in values:
+        values["labels"] = list(values["labels"])
+    identity = name or uuid.uuid4().hex
+    try:
+        terms = terms_of(policy, identity, values, wishes)
+    except RequestError as error:
+        return Request("", prompt), str(error).splitlines()
+    read = None if turns is None else _as_turns(turns)
+    return Request(identity, prompt, values, read, dict(wishes), terms), []
+
+
+def _context_problems(values: Mapping[str, Any], types: Mapping[str, str]) -> list[str]:
     problems: list[str] = []
     for key, value in values.items():
         if key not in types:
-            known = ", ".join(["request", "turns", *types])
-            problems.append(
-                f"guard[{row}][{key!r}]: unknown key; declare it under the policy's context, or use {known}"
-            )
+            known = ", ".join([*_OWN_KEYS, *types])
+            problems.append(f"[{key!r}]: unknown key; declare it under the policy's context, or use {known}")
+        elif types[key] == "labels":
+            if not isinstance(value, list | tuple) or not all(isinstance(label, str) for label in value):
+                problems.append(f"[{key!r}]: got {value!r}, expected a list of strings")
         elif not isinstance(value, _TYPES[types[key]]) or (isinstance(value, bool) and types[key] != "bool"):
-            problems.append(f"guard[{row}][{key!r}]: got {value!r}, expected a value of type {types[key]}")
+            problems.append(f"[{key!r}]: got {value!r}, expected a value of type {types[key]}")
     return problems
 
 
-def _turn_problems(row: int, turns: Any, length: int) -> list[str]:
+def _turn_problems(turns: Any, length: int) -> list[str]:
     if turns is None:
         return []
     try:
         read = _as_turns(turns)
     except (TypeError, ValueError):
-        return [f"guard[{row}]['turns']: expected (role, first, end) triples, as guard.chat makes them"]
+        return ["['turns']: expected (role, first, end) triples, as guard.chat makes them"]
     return [
-        f"guard[{row}]['turns']: {role} turn {first}..{end} lies outside the {length} tokens of the prompt"
+        f"['turns']: {role} turn {first}..{end} lies outside the {length} tokens of the prompt"
         for role, first, end in read
         if not 0 <= first <= end <= length
     ]
