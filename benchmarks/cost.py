@@ -1,6 +1,6 @@
 """What a guard adds to ``generate``: against the bare model in the same run, interleaved, one thread.
 
-``python -m benchmarks.cost [--rounds 9] [--tokens 64] [--processes N] [--json]``. A random Llama of 15M
+``python -m benchmarks.cost [--rounds 31] [--tokens 64] [--processes N] [--json]``. A random Llama of 15M
 parameters with a vocabulary of 32,000 words. ``full`` is a policy with 20 rules, 3 text classifiers (word
 and character n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk.
 ``idle`` is the same policy where no rule holds; ``still`` is a policy of one pattern that is never found.
@@ -242,7 +242,7 @@ def take(generate: Callable[..., Any], inputs: dict[str, Any], tokens: int) -> T
 
 
 def compare(made: Setting, rows: int, tokens: int, rounds: int) -> dict[str, Any]:
-    """Return what a guard adds, interleaved: percent of a step, microseconds a step and a row.
+    """Return what a guard adds, interleaved in random order: percent of a step, microseconds a step and a row.
 
     A step's time is that of ``tokens`` tokens less that of one, so that a request's own cost (reading the
     prompt, admission, its first and last records) is told apart: ``us_request``, for each row. ``bare
@@ -250,9 +250,10 @@ def compare(made: Setting, rows: int, tokens: int, rounds: int) -> dict[str, Any
     """
     names = ("bare", "bare again", "full", "idle", "still")
     found: dict[str, list[Taken]] = {name: [] for name in names}
+    draw = random.Random(0)
     for turn in range(rounds + 1):
         inputs = prompts(made, rows, 32, turn)
-        for name in names:
+        for name in draw.sample(names, len(names)):
             if name.startswith("bare"):
                 taken = take(made.model.generate, inputs, tokens)
             else:
@@ -389,7 +390,7 @@ def spread(processes: int, rounds: int, tokens: int) -> dict[str, Any]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--batch-1", action="store_true", help="measure batch 1 alone")
     parser.add_argument("--processes", type=int, metavar="N", help="batch 1 in N fresh processes")
