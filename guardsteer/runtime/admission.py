@@ -160,6 +160,7 @@ def admit(
             user=request.last("user"),
             context=dict(request.context),
             closing=eos if pad is None else eos | {pad},
+            terms=request.terms,
         )
         rows += [first, *(first.fork() for _ in range(expansion - 1))]
     return Admission(
@@ -184,6 +185,9 @@ def _started(
         prompt_digest=auditor.digest_of(request.prompt),
         prompt_tokens=len(request.prompt),
         settings=dict(settings),
+        mode=request.terms.mode,
+        arm=request.terms.arm,
+        overrides=dict(request.terms.chosen),
     )
 
 

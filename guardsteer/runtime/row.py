@@ -13,6 +13,8 @@ from typing import Any
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Scope
 from guardsteer.core.signals import TextClassifier, TextState
+from guardsteer.runtime.resting import Resting
+from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import TextReader, Vocabulary
 
 __all__ = ["Note", "Reading", "Row", "RowKit", "Step"]
@@ -34,12 +36,20 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class RowKit:
-    """What all rows of a guard share."""
+    """What all rows of a guard share; ``explain``: somebody wants to know of every comparison."""
 
     program: Any
     readings: tuple[Reading, ...]
     vocabulary: Vocabulary
     idle: Plan
+    explain: bool = False
+
+    def start(self, context: dict[str, Any], terms: Terms) -> Any:
+        """Return the rules of a row: of the request's keys, those that the policy knows."""
+        if terms.mode == "off":
+            return Resting(self.idle)
+        known = {key: value for key, value in context.items() if key in self.program.context}
+        return self.program.start(known, terms.strengths, terms.mode, explain=self.explain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,10 @@ class Step:
 
 
 class Row:
-    """The state of one row; everything in it is a function of the row's own tokens."""
+    """The state of one row; everything in it is a function of the row's own tokens and terms.
+
+    A row whose terms say "off" keeps count of its tokens and reads nothing.
+    """
 
     __slots__ = (
         "_active",
@@ -85,6 +98,7 @@ class Row:
         "_saved",
         "_signals",
         "_waits",
+        "acts",
         "group",
         "halt_step",
         "news",
@@ -102,8 +116,10 @@ class Row:
         user: tuple[int, int] | None,
         context: dict[str, Any],
         closing: frozenset[int],
+        terms: Terms,
     ) -> None:
         self._kit = kit
+        self.acts = terms.mode == "enforce"
         self.group = group
         self.prompt_tokens = len(prompt)
         self.halt_step = -1
@@ -114,9 +130,10 @@ class Row:
         self._signals: list[float] = [0.0] * kit.program.n_signals
         self._reader = TextReader(kit.vocabulary)
         self._active: list[tuple[Reading, TextState]] = []
-        self._engine = kit.program.start(context)
-        self._waits = kit.program.has_within
-        self._read_prompt(prompt, user)
+        self._engine = kit.start(context, terms)
+        self._waits = kit.program.has_within and terms.mode != "off"
+        if terms.mode != "off":
+            self._read_prompt(prompt, user)
         self.step = Step(None, 0, -1, hash(tuple(prompt)), kit.idle)
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
@@ -221,7 +238,7 @@ class Row:
                 step.note = step.note or Note((), ())
                 self.news = True
             step = step.parent
-        if halt and self.halt_step < 0:
+        if halt and self.acts and self.halt_step < 0:
             self.halt_step = max(first, 0)
 
     def _break(self, reading: Reading, error: Exception) -> None:
@@ -237,6 +254,7 @@ class Row:
             "_closing",
             "_kit",
             "_waits",
+            "acts",
             "group",
             "news",
             "prompt_key",
