@@ -26,13 +26,15 @@ def tripped(failures: int = 3, rest_s: float = 30.0) -> tuple[Breaker, Clock, li
 
 
 def test_failures_trip_it_only_when_they_come_in_a_row() -> None:
-    breaker = Breaker(BreakerSpec(failures=3, rest_s=30.0))
+    breaker, told = Breaker(BreakerSpec(failures=3, rest_s=30.0)), list[object]()
+    breaker.listen(lambda *_: told.append("tripped"), lambda: told.append("restored"))
     for _ in range(5):
         breaker.failed("broken")
         breaker.failed("broken")
         breaker.succeeded()
     assert not breaker.tripped
     assert breaker.admits()
+    assert told == []
     for _ in range(3):
         breaker.failed("broken")
     assert breaker.tripped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 import weakref
@@ -121,6 +122,10 @@ def test_a_fork_made_while_a_call_hangs_neither_waits_nor_mixes_texts() -> None:
     third.push("j")
     assert list(twin.scores()) == [0.0]
     assert twin.late
+    fourth = twin.fork()
+    began_s = time.monotonic()
+    assert list(fourth.scores()) == [0.0]
+    assert time.monotonic() - began_s < SHORT_MS / 2e3, "what its past had waited for it does not wait for"
     scripted.gate.set()
     assert (settle(state), settle(twin), settle(third)) == ([0.06], [0.08], [0.05])
     classifier.close()
@@ -201,9 +206,25 @@ def test_a_forked_process_reads_on_with_threads_of_its_own() -> None:
     assert list(resting.scores()) == [0.03]
     busy.push("~")
     scripted.hanging.wait(20)
+    # An idle thread, and a lock that another thread holds: the child has neither.
+    other = classifier.start()
+    other.push("y")
+    assert list(other.scores()) == [0.01]
+    time.sleep(0.05)
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with resting._settled:
+            held.set()
+            free.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
     child = os.fork()
     if child == 0:
         status = 1
+        signal.alarm(10)
         try:
             resting.push("de")
             fresh = classifier.start()
@@ -215,6 +236,8 @@ def test_a_forked_process_reads_on_with_threads_of_its_own() -> None:
                 status = 0 if good and "forked" in str(error) else 2
         finally:
             os._exit(status)
+    free.set()
+    holder.join()
     _, ended = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(ended) == 0
     resting.push("f")

@@ -200,8 +200,10 @@ def test_a_try_that_fails_begins_the_rest_anew() -> None:
     classifier = put_on(scripted, breaker=BreakerSpec(1, 30.0), clock=clock)
     step(classifier.start(), "!")
     clock.now_s = 30.0
-    step(classifier.start(), "a?")
+    trying = classifier.start()
+    step(trying, "a?")
     calls = len(scripted.calls)
+    assert same(step(trying, "b"), [math.nan]), "it had its try"
     clock.now_s = 59.0
     step(classifier.start(), "a")
     assert len(scripted.calls) == calls
@@ -216,6 +218,28 @@ def test_nan_counts_as_failure() -> None:
         step(state, "?")
     assert classifier.breaker is not None
     assert classifier.breaker.tripped
+
+
+def test_scores_of_a_call_that_began_before_it_tripped_do_not_close_it() -> None:
+    classifier = put_on(Scripted(), breaker=BreakerSpec(1, 30.0))
+    state = classifier.start()
+    state.push("a")
+    step(classifier.start(), "!")
+    assert list(state.scores()) == [0.01]
+    assert classifier.breaker is not None
+    assert classifier.breaker.tripped
+
+
+def test_a_fork_of_a_row_that_waits_keeps_its_text_too() -> None:
+    clock = Clock()
+    classifier = put_on(Scripted(), breaker=BreakerSpec(1, 30.0), clock=clock)
+    step(classifier.start(), "!")
+    state = classifier.start()
+    step(state, "abc")
+    twin = state.fork()
+    clock.now_s = 30.0
+    assert list(step(twin, "d")) == [0.04]
+    assert list(step(state, "ef")) == [0.05]
 
 
 # --- the deadline --------------------------------------------------------------------------------
@@ -307,6 +331,24 @@ def test_a_classifier_that_hangs_trips_the_breaker_and_one_that_is_only_slow_doe
         assert math.isnan(step(state, "~")[0]) == (not state._inner.read)
         slow.gate.set()
         settle(state)
+    assert classifier.breaker is not None
+    assert not classifier.breaker.tripped
+    classifier.close()
+
+
+def test_a_row_that_tries_may_be_late_and_still_tries() -> None:
+    scripted, clock = Scripted(), Clock()
+    classifier = put_on(scripted, deadline_ms=10.0, breaker=BreakerSpec(1, 30.0), clock=clock)
+    broken = classifier.start()
+    broken.push("!")
+    settle(broken)
+    clock.now_s = 30.0
+    trying = classifier.start()
+    step(trying, "~")
+    assert trying.late
+    scripted.gate.set()
+    time.sleep(0.1)
+    assert list(step(trying, "a")) == [0.02]
     assert classifier.breaker is not None
     assert not classifier.breaker.tripped
     classifier.close()
