@@ -4,7 +4,7 @@
 short answers with a tiny random model while another thread goes back and forth between two policies, one of
 which pushes along one vector by one rule, the other along another. In a second part the kill switch is
 thrown and taken back again and again: for each stop, passes that begin after ``Guard.stop`` returned and
-before ``resume`` is called are counted, steered and not; a stop counts once a pass has begun within it.
+whose plans stood before ``resume`` was called are counted, steered and not.
 """
 
 from __future__ import annotations
@@ -132,12 +132,11 @@ def reloads(made: Bench, folder: Path, threads: int, seconds: float) -> dict[str
 
 
 class Passes:
-    """Notes when each pass began, and whether it was steered."""
+    """Notes when each pass began and when its plans stood, and whether it was steered."""
 
     def __init__(self) -> None:
-        self.began = 0
-        self.steered: list[int] = []
-        self.all: list[int] = []
+        self.steered: list[tuple[int, int]] = []
+        self.all: list[tuple[int, int]] = []
         self._mine = threading.local()
         self._kept = Generation.begin_pass, Generation.at_block
 
@@ -145,14 +144,15 @@ class Passes:
         begin_pass, at_block = self._kept
 
         def begin(generation: Generation, *given: Any) -> None:
-            self._mine.began_ns = time.monotonic_ns()
+            began_ns = time.monotonic_ns()
             begin_pass(generation, *given)
-            self.all.append(self._mine.began_ns)
+            self._mine.span = began_ns, time.monotonic_ns()
+            self.all.append(self._mine.span)
 
         def at(generation: Generation, *given: Any) -> Any:
             found = at_block(generation, *given)
             if found is not None:
-                self.steered.append(self._mine.began_ns)
+                self.steered.append(self._mine.span)
             return found
 
         Generation.begin_pass, Generation.at_block = begin, at  # type: ignore[method-assign,assignment]  # watched
@@ -183,11 +183,11 @@ def stops(made: Bench, folder: Path, threads: int, count: int) -> dict[str, Any]
     guard.detach()
     starts = [first for first, _ in spans]
 
-    def within(began_ns: int) -> int:
-        place = bisect_right(starts, began_ns) - 1
-        return place if place >= 0 and began_ns < spans[place][1] else -1
+    def within(span: tuple[int, int]) -> int:
+        place = bisect_right(starts, span[0]) - 1
+        return place if place >= 0 and span[1] < spans[place][1] else -1
 
-    late = sum(within(began_ns) >= 0 for began_ns in passes.steered)
+    late = sum(within(span) >= 0 for span in passes.steered)
     seen_in = {place for place in map(within, passes.all) if place >= 0}
     return {
         "threads": threads,

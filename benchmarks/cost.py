@@ -242,7 +242,7 @@ def take(generate: Callable[..., Any], inputs: dict[str, Any], tokens: int) -> T
 
 
 def compare(made: Setting, rows: int, tokens: int, rounds: int) -> dict[str, Any]:
-    """Return what a guard adds, interleaved in random order: percent of a step, microseconds a step and a row.
+    """Return what a guard adds, interleaved in random order: percent of a step, us a step and a row.
 
     A step's time is that of ``tokens`` tokens less that of one, so that a request's own cost (reading the
     prompt, admission, its first and last records) is told apart: ``us_request``, for each row. ``bare
