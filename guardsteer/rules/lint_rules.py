@@ -83,7 +83,8 @@ def _mode(policy: Policy, rule: RuleSpec) -> Mode:
 def _note_unreachable(notes: Notes, worlds: Worlds, index: int, rule: RuleSpec, condition: Condition) -> None:
     name, key = shown(rule.id), key_of(rule.id)
     message = f"the rule {name} can never fire: its condition is never true"
-    if not rule.steer and rule.on_error == "closed" and not rule.observe:
+    protects = rule.disable or rule.halt or rule.revise is not None or rule.hold_back is not None
+    if protects and rule.on_error == "closed" and not worlds.impossible((read(condition), UNDECIDED)):
         message = f"the rule {name} can only fire where something is missing: its condition is never true"
     if key:
         message = f"the route {shown(key)} is never taken"
