@@ -9,6 +9,7 @@ the half's output is made longer.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,8 @@ class _Seen:
 def why_not_added(layout: Layout, points: Sequence[Point], forward: Callable[[], Any]) -> dict[Point, str]:
     """Return, for those of ``points`` at an attention or MLP whose output is not added as it is, why.
 
-    ``forward`` runs the model over a few positions, always the same; it is called twice for each such point.
+    ``forward`` runs the model over a few positions, always the same, in the calling thread; it is called
+    twice for each such point. Other threads that run the model meanwhile see nothing of it.
     """
     problems = {}
     for point in dict.fromkeys(points):
@@ -80,6 +82,10 @@ def _run(layout: Layout, point: Point, forward: Callable[[], Any], gain: float) 
 
 def _readers(layout: Layout, point: Point, seen: _Seen, gain: float) -> list[HookSpec]:
     block = layout.blocks[point.block]
+    thread = threading.get_ident()
+
+    def mine(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: function(*given) if threading.get_ident() == thread else None
 
     def read(name: str) -> Callable[..., Any]:
         def keep(_module: Any, _args: Any, output: Any) -> Any:
@@ -87,7 +93,7 @@ def _readers(layout: Layout, point: Point, seen: _Seen, gain: float) -> list[Hoo
             setattr(seen, name, _flat(hidden))
             return with_hidden(output, hidden * (1.0 + gain)) if name == point.site and gain else None
 
-        return keep
+        return mine(keep)
 
     def entered(owner: nn.Module, args: Any, kwargs: Any) -> None:
         hidden = args[0] if args else kwargs[first_parameter(owner)]
@@ -99,9 +105,9 @@ def _readers(layout: Layout, point: Point, seen: _Seen, gain: float) -> list[Hoo
 
     halves = {"attention": layout.attention[point.block], "mlp": layout.mlp[point.block]}
     return [
-        HookSpec(block, "forward_pre", entered, with_kwargs=True),
+        HookSpec(block, "forward_pre", mine(entered), with_kwargs=True),
         HookSpec(block, "forward", read("left"), prepend=True),
-        *(HookSpec(child, "forward_pre", inner, with_kwargs=True) for child in block.children()),
+        *(HookSpec(child, "forward_pre", mine(inner), with_kwargs=True) for child in block.children()),
         *(
             HookSpec(half, "forward", read(name), prepend=True)
             for name, half in halves.items()

@@ -89,11 +89,8 @@ class Bound:
     def of(self, states: Tensor) -> Tensor:
         """Return ``states: [row, column, width]`` with the component within its bounds."""
         component = total(states * self.direction)
-        wanted = component.clamp(self.low, self.high)
-        outside = component != wanted
-        if self.acts is not None:
-            outside = outside & self.acts
-        return torch.where(outside, states + (wanted - component) * self.direction, states)
+        within = states + (component.clamp(self.low, self.high) - component) * self.direction
+        return within if self.acts is None else torch.where(self.acts, within, states)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +118,7 @@ class Shaping:
             moved = bound.of(moved)
         if self.keeps is not None:
             now = length(moved)
-            moved = torch.where(self.keeps & (now > 0), moved * (length(states) / now), moved)
+            moved = moved * torch.where(self.keeps & (now > 0), length(states) / now, 1.0)
         return moved if self.budget is None else self._within(states, moved, self.budget, cuts)
 
     def _within(self, states: Tensor, moved: Tensor, budget: float, cuts: Cuts | None) -> Tensor:
@@ -130,7 +127,7 @@ class Shaping:
         over = size > budget * (1 + _SLACK)
         if cuts is not None:
             cuts.note(over if self.acts is None else over & self.acts)
-        return torch.where(over, states + change * (budget / size), moved)
+        return states + change * torch.where(over, budget / size, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
