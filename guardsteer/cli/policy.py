@@ -17,6 +17,7 @@ _ELSEWHERE = {
     "schema": "guardsteer.cli.policy_schema",
     "test": "guardsteer.cli.policy_test",
     "explain": "guardsteer.cli.policy_explain",
+    "compare": "guardsteer.cli.policy_compare",
     "keygen": "guardsteer.cli.policy_sign",
     "sign": "guardsteer.cli.policy_sign",
     "verify": "guardsteer.cli.policy_sign",

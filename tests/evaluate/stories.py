@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from guardsteer.audit import StoredEvent
@@ -62,6 +63,12 @@ def policy_of(text: str = POLICY) -> Policy:
     return parse_policy(text, "policy.yaml", outputs=lambda spec: OUTPUTS[spec.name])
 
 
+@cache
+def program_of(policy: Policy) -> Program:
+    """Return the policy's program."""
+    return compile_policy(policy, OUTPUTS)
+
+
 def adopted(policy: Policy, **other: Any) -> PolicyAdopted:
     """Return the record that a policy was adopted."""
     fields: dict[str, Any] = {"binding": {}, "vectors": {}, "classifiers": {}, "source": "wrap", **other}
@@ -86,7 +93,7 @@ def story(
     arm: str = "",
 ) -> list[Event]:
     """Return what one request leaves behind: a step for each of ``scores`` (NaN: missing)."""
-    program = compile_policy(policy, OUTPUTS)
+    program = program_of(policy)
     row = program.start(context, None, mode, explain=True)
     who: dict[str, Any] = {"time_ns": TIME_NS + 10, "request": request, "sequence": 0, "track": track}
     events: list[Event] = [
@@ -113,21 +120,19 @@ def story(
         shadow = mode == "shadow" or bool(track)
         acting = (plan.shadow or plan) if shadow else plan
         events += _activations(policy, program, acting, step, who, open_, "shadow" if shadow else "enforce")
-        halted = plan.halt >= 0
-        if halted:
+        if acting.halt >= 0 and not halted:
+            halted = True
+            halt = policy.rules[acting.halt].id
+            position = PROMPT + step
+            told = "shadow" if shadow else "enforce"
             events.append(
-                RowHalted(
-                    **who,
-                    step=step,
-                    rule=policy.rules[plan.halt].id,
-                    position=PROMPT + step,
-                    fallback_digest="b3:0",
-                )
+                RowHalted(**who, step=step, rule=halt, position=position, fallback_digest="b3:0", mode=told)
             )
+        if plan.halt >= 0:
             break
     events += [_ended(began, PROMPT - 1 + step, who) for began in open_.values()]
     if not track:
-        reason = "halted" if halted else "stop"
+        reason = "halted" if halted and mode == "enforce" else "stop"
         events.append(
             RequestEnded(
                 **who, generated_tokens=step + 1, steered_tokens=0, output_digest="hk:2", reason=reason
