@@ -1,10 +1,11 @@
 """Change under load: no request sees half a policy, and a stop acts within one step.
 
-``python -m benchmarks.changes [--threads 64] [--stops 10000] [--seconds 60] [--json]``. Threads generate
+``python -m benchmarks.changes [--threads 64] [--stops 160] [--seconds 60] [--json]``. Threads generate
 short answers with a tiny random model while another thread goes back and forth between two policies, one of
 which pushes along one vector by one rule, the other along another. In a second part the kill switch is
 thrown and taken back again and again: for each stop, passes that begin after ``Guard.stop`` returned and
-whose plans stood before ``resume`` was called are counted, steered and not.
+whose plans stood before ``resume`` was called are counted, steered and not. A trial is a request under way
+that such a pass was made for; each stop waits until there are as many as threads.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class Passes:
 
     def __init__(self) -> None:
         self.steered: list[tuple[int, int]] = []
-        self.all: list[tuple[int, int]] = []
+        self.all: list[tuple[int, int, Generation]] = []
         self._mine = threading.local()
         self._kept = Generation.begin_pass, Generation.at_block
 
@@ -147,7 +148,7 @@ class Passes:
             began_ns = time.monotonic_ns()
             begin_pass(generation, *given)
             self._mine.span = began_ns, time.monotonic_ns()
-            self.all.append(self._mine.span)
+            self.all.append((*self._mine.span, generation))
 
         def at(generation: Generation, *given: Any) -> Any:
             found = at_block(generation, *given)
@@ -176,23 +177,23 @@ def stops(made: Bench, folder: Path, threads: int, count: int) -> dict[str, Any]
                 time.sleep(0.0002)
             guard.stop()
             stopped_ns, seen = time.monotonic_ns(), len(passes.all)
-            while len(passes.all) < seen + 2:
-                time.sleep(0.0002)
+            while len({generation for *_, generation in passes.all[seen:]}) < threads:
+                time.sleep(0.001)
             spans.append((stopped_ns, time.monotonic_ns()))
             guard.resume()
     guard.detach()
     starts = [first for first, _ in spans]
 
-    def within(span: tuple[int, int]) -> int:
-        place = bisect_right(starts, span[0]) - 1
-        return place if place >= 0 and span[1] < spans[place][1] else -1
+    def within(began_ns: int, decided_ns: int) -> int:
+        place = bisect_right(starts, began_ns) - 1
+        return place if place >= 0 and decided_ns < spans[place][1] else -1
 
-    late = sum(within(span) >= 0 for span in passes.steered)
-    seen_in = {place for place in map(within, passes.all) if place >= 0}
+    late = sum(within(*span) >= 0 for span in passes.steered)
+    trials = {(place, made_for) for *span, made_for in passes.all if (place := within(*span)) >= 0}
     return {
         "threads": threads,
         "stops": len(spans),
-        "stops_with_a_pass_within": len(seen_in),
+        "trials": len(trials),
         "passes": len(passes.all),
         "steered_passes_that_began_within_a_stop": late,
         "errors": len(askers.errors),
@@ -203,7 +204,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=64)
-    parser.add_argument("--stops", type=int, default=10_000)
+    parser.add_argument("--stops", type=int, default=160)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to change policies")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
