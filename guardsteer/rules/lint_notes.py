@@ -72,10 +72,9 @@ class Notes:
 
     def warnings(self) -> tuple[LintWarning, ...]:
         """Return what was noted, in the file's order."""
-        return tuple(
-            LintWarning(
-                self._kinds.get((p.line, p.column, p.message), "no-effect"),
-                *(p.file, p.line, p.column, p.message, p.hint, p.source),
-            )
-            for p in self._report.problems()
-        )
+        found = []
+        for p in self._report.problems():
+            kind = self._kinds.get((p.line, p.column, p.message), "no-effect")
+            line, column = (p.line, p.column) if self.policy.text else (0, 0)
+            found.append(LintWarning(kind, p.file, line, column, p.message, p.hint, p.source))
+        return tuple(found)

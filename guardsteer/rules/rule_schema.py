@@ -233,5 +233,8 @@ class RuleModel(Closed):
     ] = False
     on_error: Annotated[
         OnError,
-        Field(description="What an undecided condition does; see the failure table."),
+        Field(
+            description="What an undecided condition does: see 'What is missing' in the language's page.",
+            examples=["open"],
+        ),
     ] = "closed"
