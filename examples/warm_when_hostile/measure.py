@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from examples.warm_when_hostile.talk import Decoding, ask, prompt_ids
 from guardsteer.audit import read, verify
-from guardsteer.core.events import ActivationBegan
+from guardsteer.core.events import ActivationBegan, Event
 from guardsteer.core.policy import Policy
 from guardsteer.errors import AuditError
 from guardsteer.evaluate import (
@@ -29,7 +29,19 @@ from guardsteer.evaluate.vader import compounds
 from guardsteer.runtime import wrap
 from guardsteer.steer import Vector, make_vector
 
-__all__ = ["POLICY", "Change", "Figures", "Group", "Run", "change", "figures", "guarded", "random_like"]
+__all__ = [
+    "POLICY",
+    "Change",
+    "Figures",
+    "Group",
+    "Run",
+    "audited",
+    "change",
+    "figures",
+    "guarded",
+    "random_like",
+    "request_of",
+]
 
 POLICY = Path(__file__).resolve().parent / "policy.yaml"
 RANDOM_SEEDS = (1, 2, 3)
@@ -101,16 +113,36 @@ def guarded(
     Which rows were steered is read from the audit log of the run, after it was verified.
     Raises ``AuditError`` where it does not verify.
     """
-    names = [f"prompt-{number}" for number in range(len(prompts))]
+    replies, events = audited(model, tokenizer, prompts, decoding, policy, {"warmth": vector})
+    steered = {event.request for event in events if isinstance(event, ActivationBegan)}
+    return Run(replies, [request_of(number) in steered for number in range(len(prompts))])
+
+
+def audited(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    decoding: Decoding,
+    policy: Policy | Path,
+    vectors: Mapping[str, Vector],
+) -> tuple[list[Ids], list[Event]]:
+    """Return what the model replies under ``policy``, and the events of the audit log of that run.
+
+    ``request_of(n)`` is the request of prompt ``n``. Raises ``AuditError`` where the log does not verify.
+    """
+    names = [request_of(number) for number in range(len(prompts))]
     with tempfile.TemporaryDirectory() as folder:
-        with wrap(model, tokenizer, policy=policy, audit=folder, vectors={"warmth": vector}) as guard:
+        with wrap(model, tokenizer, policy=policy, audit=folder, vectors=vectors) as guard:
             replies = ask(model, tokenizer, prompts, decoding, guard=guard, names=names)
         findings = verify(folder).findings
         if findings:
             raise AuditError("\n".join(f"{found.file}:{found.line}: {found.message}" for found in findings))
-        events = [stored.event for stored in read(folder)]
-    steered = {event.request for event in events if isinstance(event, ActivationBegan)}
-    return Run(replies, [name in steered for name in names])
+        return replies, [stored.event for stored in read(folder)]
+
+
+def request_of(number: int) -> str:
+    """Return the id of the request of a prompt."""
+    return f"prompt-{number}"
 
 
 def random_like(vector: Vector, seed: int) -> Vector:
