@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from guardsteer.core.policy import Policy, RuleSpec, VectorSpec
+from guardsteer.core.policy import Policy, RuleSpec
 from guardsteer.evaluate.timeline import Act, RowRecord
 
 __all__ = ["effects_of"]
@@ -23,7 +23,10 @@ def effects_of(
         if fires:
             for gap in _gaps([span for span, _ in mine], steps):
                 why = _why_not(policy, row, rule, vector, gap, mode)
-                parts.append(f"{_steps(gap)}: {why}" if mine else f"{vector} left alone: {why}")
+                if not mine:
+                    parts.append(f"{vector} left alone: {why or _where(policy, vector)}")
+                elif why:
+                    parts.append(f"{_steps(gap)}: {why}")
         if parts:
             yield "; ".join(parts)
     if fires:
@@ -94,6 +97,7 @@ def _applied(vector: str, mine: list[tuple[tuple[int, int], Act]]) -> str:
 def _why_not(
     policy: Policy, row: RowRecord, rule: RuleSpec, vector: str, steps: tuple[int, int], mode: str
 ) -> str:
+    """Return why a rule that fires left a vector alone; empty where the vector does not act then at all."""
     if mode == "shadow" and not any(act.began.mode == "shadow" for act in row.acts):
         return "the rule is in shadow"
     for act in row.acts:
@@ -106,7 +110,9 @@ def _why_not(
     for halt in row.halts:
         if halt.step <= steps[1]:
             return f"{halt.rule} halted the row"
-    return _elsewhere(next(spec for spec in policy.vectors if spec.name == vector), steps)
+    if not _acts_at(policy, vector, steps):
+        return ""
+    return "no activation in the log: its strength was 0, or the kill switch was on"
 
 
 def _fired(row: RowRecord, rule: str, steps: tuple[int, int]) -> bool:
@@ -118,10 +124,15 @@ def _fired(row: RowRecord, rule: str, steps: tuple[int, int]) -> bool:
     return fires
 
 
-def _elsewhere(vector: VectorSpec, steps: tuple[int, int]) -> str:
-    generated = {"generated", "all"} & set(vector.positions)
-    if steps[0] > 0 and not generated:
-        return f"it acts on {', '.join(vector.positions)} alone, at step 0"
-    if steps[1] == 0 and set(vector.positions) == {"generated"}:
-        return "it acts on generated tokens alone, from step 1 on"
-    return "no activation in the log: its strength was 0, or the kill switch was on"
+def _acts_at(policy: Policy, vector: str, steps: tuple[int, int]) -> bool:
+    positions = _positions(policy, vector)
+    generated, prompt = positions & {"generated", "all"}, positions - {"generated"}
+    return bool((generated and steps[1] > 0) or (prompt and steps[0] == 0))
+
+
+def _where(policy: Policy, vector: str) -> str:
+    return f"it acts on {', '.join(sorted(_positions(policy, vector)))} alone"
+
+
+def _positions(policy: Policy, vector: str) -> set[str]:
+    return set(next(spec.positions for spec in policy.vectors if spec.name == vector))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from guardsteer.audit import StoredEvent
-from guardsteer.core.events import PolicyAdopted, Resumed, Stopped
+from guardsteer.core.events import PolicyAdopted, Stopped
 from guardsteer.core.policy import Policy, RuleSpec
 from guardsteer.errors import AuditError
 from guardsteer.evaluate.effects import effects_of
@@ -23,14 +23,14 @@ __all__ = ["Explanation", "Part", "RuleStory", "Stretch", "explain", "narrowed"]
 class Part:
     """One flag, comparison or request key of a condition: its truth ("unknown": the log does not tell).
 
-    ``since``: the step from which on it is so. ``scores`` as told at that step.
+    ``since``: the step from which on it is so. ``scores`` as told at that step. ``moves``: what moves a flag.
     """
 
     text: str
     truth: str
     since: int
     scores: Mapping[str, float | None] = field(default_factory=dict)
-    flag: bool = False
+    moves: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ def _stretches(
 
 def _part(truths: Truths, part: Condition, step: int) -> Part:
     since, scores = truths.since(part, step)
-    return Part(written(part), truths.word(part, step), since, scores, truths.is_flag(part))
+    return Part(written(part), truths.word(part, step), since, scores, truths.moves(part))
 
 
 def _disagreements(rule: RuleSpec, stretches: Sequence[Stretch]) -> Iterator[str]:
@@ -253,19 +253,31 @@ def _happenings(gathered: Gathered, row: RowRecord) -> Iterator[str]:
         yield f"step {broken.step}: the classifier {broken.classifier} failed: {broken.error}"
     for late in row.late:
         yield f"steps {late.step} to {late.until}: the classifier {late.classifier} was late"
+    yield from _stops(gathered, row)
+
+
+def _stops(gathered: Gathered, row: RowRecord) -> Iterator[str]:
+    """Yield when the kill switch was on during the row; it is on while any of its causes says so."""
     guard = row.started.guard if row.started is not None else ""
-    stopped: Stopped | None = None
+    causes: dict[str, Stopped] = {}
+    since: Stopped | None = None
     for switch in gathered.switches:
         if switch.guard != guard or switch.time_ns > row.last_ns:
             continue
         if isinstance(switch, Stopped):
-            stopped = switch
-        elif isinstance(switch, Resumed) and switch.time_ns < row.first_ns:
-            stopped = None
-        elif stopped is not None:
-            yield f"the kill switch was on until it was taken back by {switch.by}"
-            stopped = None
-    if stopped is not None:
-        began = "before" if stopped.time_ns < row.first_ns else "during"
-        reason = f": {stopped.reason}" if stopped.reason else ""
-        yield f"the kill switch was on since {began} this request (by {stopped.by}{reason})"
+            causes[switch.by] = switch
+            since = since or switch
+            continue
+        causes.pop(switch.by, None)
+        if not causes and since is not None:
+            if switch.time_ns >= row.first_ns:
+                yield f"{_stopped(since, row)}, taken back during it by {switch.by}"
+            since = None
+    if since is not None:
+        yield _stopped(since, row)
+
+
+def _stopped(stopped: Stopped, row: RowRecord) -> str:
+    began = "before" if stopped.time_ns < row.first_ns else "during"
+    reason = f": {stopped.reason}" if stopped.reason else ""
+    return f"the kill switch was on since {began} this request (by {stopped.by}{reason})"

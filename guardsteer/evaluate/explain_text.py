@@ -60,22 +60,20 @@ def _stretch(stretch: Stretch) -> Iterator[str]:
     state = "fires" if stretch.fires else "rests"
     if stretch.condition in ("undecided", "unknown"):
         state += f" ({stretch.condition})"
-    yield f"  {steps:<13} {state:<7} {'; '.join(map(_part, stretch.parts)) or 'always'}"
-    for effect in stretch.effects:
-        yield f"  {'':<13} {'':<7} -> {effect}"
+    first, *others = [*map(_part, stretch.parts), *(f"-> {effect}" for effect in stretch.effects)] or [
+        "always"
+    ]
+    yield f"  {steps:<13} {state:<7} {first}"
+    for other in others:
+        yield f"  {'':<13} {'':<7} {other}"
 
 
 def _part(part: Part) -> str:
     if part.truth == "unknown":
         return f"{part.text}: not in the log"
-    words = _flag(part) if part.flag else f"{part.text} is {part.truth}"
-    scores = ", ".join(_scores(part.scores.items()))
-    since = f"since step {part.since}"
-    return f"{words} {since}, {scores}" if scores else f"{words} {since}"
-
-
-def _flag(part: Part) -> str:
-    return f"{part.text} is " + {"true": "up", "false": "down"}.get(part.truth, part.truth)
+    truth = {"true": "up", "false": "down"}.get(part.truth, part.truth) if part.moves else part.truth
+    words = [f"{part.text} is {truth} since step {part.since}", *_scores(part.scores.items())]
+    return ", ".join(words) + (f" ({part.moves})" if part.moves else "")
 
 
 def _scores(scores: Iterable[tuple[str, float | None]]) -> Iterator[str]:

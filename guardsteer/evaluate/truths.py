@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
-from guardsteer.core.policy import Policy
+from guardsteer.core.policy import FlagSpec, Policy
 from guardsteer.evaluate.timeline import RowRecord, Turn
 from guardsteer.rules.conditions import parse_condition
 from guardsteer.rules.names import Names
@@ -33,6 +33,7 @@ class Truths:
         self._row = row
         self._context = row.started.context if row.started is not None else {}
         self._flags = row.flags
+        self._moves = {flag.name: _moves(flag) for flag in policy.flags}
         self._told: dict[Condition, Sequence[Turn]] = {}
         names = Names(
             {flag.name for flag in policy.flags},
@@ -44,10 +45,9 @@ class Truths:
             if condition is not None:
                 self._told[condition] = turns
 
-    @staticmethod
-    def is_flag(part: Condition) -> bool:
-        """Tell whether a part is a flag."""
-        return isinstance(part, FlagRef)
+    def moves(self, part: Condition) -> str:
+        """Return what moves a flag; empty for any other part."""
+        return self._moves.get(part.name, "") if isinstance(part, FlagRef) else ""
 
     @staticmethod
     def name(truth: Truth) -> str:
@@ -102,6 +102,16 @@ class Truths:
 
     def _value(self, operand: Operand, step: int) -> Value:
         return self._context.get(operand.key) if isinstance(operand, RequestRef) else step
+
+
+def _moves(flag: FlagSpec) -> str:
+    """Return a flag's thresholds in words."""
+    of_last = f" of {flag.of_last}" if flag.of_last is not None else ""
+    times = f" {flag.after}{of_last} times" if flag.after > 1 else ""
+    smoothed = "smoothed " if flag.smooth is not None else ""
+    stays = "" if flag.exit == flag.enter else f", down below {flag.exit:g}"
+    stays = ", stays up" if flag.latch else stays
+    return f"up at {smoothed}{flag.signal} >= {flag.enter:g}{times}{stays}"
 
 
 def _computable(part: Condition) -> bool:

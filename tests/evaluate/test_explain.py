@@ -86,9 +86,12 @@ def test_a_vector_that_was_disabled_or_acts_elsewhere_is_said_to_be_left_alone()
     events = [adopted(prompt_only), *story(prompt_only, [UP, {}, {}], context={"tier": 1})]
     (found,) = explain(stored(events), "r")
     (stretch,) = of_rule(found, "warm").stretches
-    at_start, later = stretch.effects[0].split("; ")
-    assert at_start == "added empathy at 0.3, step 0"
-    assert later == "steps 1 to 2: it acts on last_prompt_token alone, at step 0"
+    assert stretch.effects == ("added empathy at 0.3, step 0",)
+    late = [adopted(prompt_only), *story(prompt_only, [{}, UP, {}], context={"tier": 1})]
+    (found,) = explain(stored(late), "r")
+    assert of_rule(found, "warm").stretches[1].effects == (
+        "empathy left alone: it acts on last_prompt_token alone",
+    )
 
 
 def test_a_missing_score_makes_parts_undecided_and_the_rule_follows_its_on_error() -> None:
@@ -210,7 +213,14 @@ def test_what_else_happened_is_told() -> None:
         "the kill switch was on since before this request (by file: drill)",
     )
     resumed = Resumed(time_ns=TIME_NS + 5, guard="g", by="call")
-    assert not any("kill" in line for line in explained([*before, resumed, *events]).happenings)
+    undone = Resumed(time_ns=TIME_NS + 5, guard="g", by="file")
+    assert not any("kill" in line for line in explained([*before, undone, *events]).happenings)
+    both: list[Event] = [Stopped(time_ns=TIME_NS + 1, guard="g", by="call"), resumed]
+    (line,) = (line for line in explained([*before, *both, *events]).happenings if "kill" in line)
+    assert line.endswith("(by file: drill)"), "one of two causes was taken back, the other stays"
+    within = Resumed(time_ns=TIME_NS + 10, guard="g", by="file")
+    (line,) = (line for line in explained([*before, within, *events]).happenings if "kill" in line)
+    assert line.endswith("taken back during it by file")
     other = Stopped(time_ns=TIME_NS, guard="another", by="file")
     assert not any("kill" in line for line in explained([other, *events]).happenings)
 
@@ -253,15 +263,22 @@ def test_the_text_reads_from_top_to_bottom() -> None:
     scores: list[dict[str, float]] = [UP, {}, {"intent.other": 0.5}]
     found = narrowed(explained(story(POLICY, scores, context={"tier": 1})), rule="warm")
     digest = POLICY.digest[:15]
-    same = "billing is up since step 0, score 0.9; request.tier >= 1 is true since step 0"
+    same = [
+        "billing is up since step 0, score 0.9 (up at intent.billing >= 0.6, down below 0.5)",
+        "                        request.tier >= 1 is true since step 0",
+    ]
     assert format_explanation(found).splitlines() == [
         f"request r: policy support {digest}..., mode enforce",
         "steps 0 to 2; 3 tokens, 0 steered, stop",
         "",
         "warm, when billing && request.tier >= 1 && intent.other < 0.3",
-        f"  steps 0-1     fires   {same}; intent.other < 0.3 is true since step 0, intent.other 0.1",
+        f"  steps 0-1     fires   {same[0]}",
+        same[1],
+        "                        intent.other < 0.3 is true since step 0, intent.other 0.1",
         "                        -> added empathy at 0.3, steps 0 to 1",
-        f"  step 2        rests   {same}; intent.other < 0.3 is false since step 2, intent.other 0.5",
+        f"  step 2        rests   {same[0]}",
+        same[1],
+        "                        intent.other < 0.3 is false since step 2, intent.other 0.5",
     ]
 
 
