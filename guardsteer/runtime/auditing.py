@@ -6,31 +6,46 @@ import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from guardsteer.audit import Journal
-from guardsteer.core.events import Attached, Detached, Event, PolicyAdopted, PolicyRefused
-from guardsteer.core.policy import Binding, Policy
+from guardsteer.classify.breaker import Breaker
+from guardsteer.core.events import (
+    Attached,
+    ClassifierRestored,
+    ClassifierTripped,
+    Detached,
+    Event,
+    PolicyAdopted,
+    PolicyRefused,
+)
+from guardsteer.core.policy import Binding, OnAuditError, Policy
 from guardsteer.runtime.kit import Kit
 
 __all__ = ["Auditor", "Blackout"]
 
 
 class Blackout:
-    """Steering stops while the log cannot be written, unless the policy says ``continue``."""
+    """What rows do while the log cannot be written, as the policy's ``audit.on_error`` says."""
 
-    def __init__(self, journal: Journal | None, on_error: str) -> None:
+    def __init__(self, journal: Journal | None, on_error: OnAuditError) -> None:
         self._journal = journal if on_error != "open" else None
         self._halts = on_error == "halt"
+        self._keeps = on_error == "last_state"
 
     @property
     def halts(self) -> bool:
         """True where rows end with the fallback too."""
         return self._halts
 
+    @property
+    def keeps(self) -> bool:
+        """True where rows keep the plan that they have, instead of having nothing steered."""
+        return self._keeps
+
     def active(self) -> bool:
-        """Tell whether steering must stop now."""
+        """Tell whether the log cannot be written now, and that matters."""
         return self._journal is not None and self._journal.failed
 
 
@@ -67,6 +82,7 @@ class Auditor:
     def attached(self) -> None:
         """Record that the guard is on, with the digests of all that decides what it does."""
         kit = self._first
+        self._listen(kit)
         self.append(
             Attached(
                 time_ns=time.time_ns(),
@@ -82,6 +98,7 @@ class Auditor:
 
     def adopted(self, kit: Kit, source: str) -> None:
         """Record that requests are admitted under the policy of ``kit`` from here on."""
+        self._listen(kit)
         policy = kit.policy
         approval = policy.approval
         self.append(
@@ -100,6 +117,14 @@ class Auditor:
                 approval_key=approval.key if approval else "",
             )
         )
+
+    def _listen(self, kit: Kit) -> None:
+        """Have the breakers of a kit's classifiers tell what they do."""
+        for reading in kit.rows.readings:
+            breaker = getattr(reading.classifier, "breaker", None)
+            if isinstance(breaker, Breaker):
+                told = _BreakerLog(self, reading.name, breaker.spec.rest_s)
+                breaker.listen(told.tripped, told.restored)
 
     def refused(self, policy: object, error: Exception) -> None:
         """Record that a policy was not adopted."""
@@ -121,6 +146,31 @@ class Auditor:
             self._journal.close()
         else:
             self._journal.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _BreakerLog:
+    """Records what one classifier's breaker does."""
+
+    auditor: Auditor
+    classifier: str
+    rest_s: float
+
+    def tripped(self, failures: int, error: str) -> None:
+        self.auditor.append(
+            ClassifierTripped(
+                time_ns=time.time_ns(),
+                guard=self.auditor.guard_id,
+                classifier=self.classifier,
+                failures=failures,
+                rest_s=self.rest_s,
+                error=error,
+            )
+        )
+
+    def restored(self) -> None:
+        guard, name = self.auditor.guard_id, self.classifier
+        self.auditor.append(ClassifierRestored(time_ns=time.time_ns(), guard=guard, classifier=name))
 
 
 def _told(binding: Binding) -> dict[str, str | float | dict[str, str]]:

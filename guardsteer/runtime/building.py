@@ -12,6 +12,7 @@ import torch
 from guardsteer.assets import Catalog, find_policy, resolve
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, load_classifier, outputs_of
+from guardsteer.classify.guarded import guarded
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ClassifierSpec, Policy, VectorSpec
 from guardsteer.core.signals import TextClassifier
@@ -180,7 +181,7 @@ def _kit(
         layout=layout,
         fingerprint=identity,
         composer=Composer([slots[channel.vector] for channel in channels]),
-        probes=_placed(probes, program),
+        probes=_placed(policy, probes, program),
         fallback=tuple(tokenizer(policy.fallback, add_special_tokens=False)["input_ids"])
         if policy.fallback
         else (),
@@ -189,14 +190,23 @@ def _kit(
     )
 
 
-def _placed(probes: Mapping[str, Probe], program: Program) -> tuple[PlacedProbe, ...]:
+def _placed(policy: Policy, probes: Mapping[str, Probe], program: Program) -> tuple[PlacedProbe, ...]:
     """Return the probes that some flag or rule waits for; nothing hooks the others."""
     deepest = program.decision_block
-    return tuple(
-        PlacedProbe(probe, _signals(name, probe.outputs, program))
-        for name, probe in probes.items()
-        if deepest is not None and probe.block <= deepest
-    )
+    placed: list[PlacedProbe] = []
+    for spec in policy.classifiers:
+        probe = probes.get(spec.name)
+        if probe is None:
+            continue
+        if spec.deadline_ms is not None or spec.breaker is not None:
+            raise PolicyError(
+                f"classifier {spec.name!r}: it is a probe, which the pass itself computes, so it cannot "
+                "be late nor left alone; remove deadline_ms and breaker"
+            )
+        if deepest is not None and probe.block <= deepest:
+            slots = _signals(spec.name, probe.outputs, program)
+            placed.append(PlacedProbe(probe, slots, spec.name, spec.on_error))
+    return tuple(placed)
 
 
 def _readings(
@@ -208,7 +218,7 @@ def _readings(
         if isinstance(found, Probe):
             continue
         slots = _signals(spec.name, found.outputs, program)
-        readings.append(Reading(spec.name, spec.on, found, slots[0], slots[-1] + 1))
+        readings.append(Reading(spec.name, spec.on, guarded(spec, found), slots[0], slots[-1] + 1))
     return tuple(readings)
 
 

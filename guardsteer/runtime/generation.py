@@ -25,14 +25,18 @@ __all__ = ["Blackout", "Generation"]
 
 
 class Blackout(Protocol):
-    """Whether steering must stop because the audit cannot follow, and whether rows end then too."""
+    """Whether the audit cannot follow, and what rows do then."""
 
     @property
     def halts(self) -> bool:
         """True where rows end with the fallback too."""
 
+    @property
+    def keeps(self) -> bool:
+        """True where rows keep the plan that they have, instead of having nothing steered."""
+
     def active(self) -> bool:
-        """Tell whether steering must stop now."""
+        """Tell whether the audit cannot follow now, and that matters."""
 
 
 class Generation:
@@ -60,7 +64,7 @@ class Generation:
         self.beams = beams
         self._blackout = blackout
         self._switch = switch
-        self._dark = self._ending = False
+        self._unlogged = self._dark = self._ending = False
         self._past = -1
         self._end = 0
         self._fresh = 0
@@ -99,6 +103,7 @@ class Generation:
                 f"{len(self.rows)} rows and a prompt of {self.width} columns that had come to column "
                 f"{self._end}: what it processes cannot be told; this way of decoding cannot be guarded"
             )
+        self._look_at_the_log()
         fresh = self._end if cache is None else past
         self._past, self._end, self.visited = past, end, 0
         self._fresh = fresh - self.width + 1
@@ -116,12 +121,17 @@ class Generation:
             self._tell()
         self._settle(late=False)
 
+    def _look_at_the_log(self) -> None:
+        before, self._unlogged = self._unlogged, self._blackout.active()
+        if self._blackout.keeps and (before or self._unlogged):
+            for row in self.rows:
+                row.hold(self._unlogged, starting=self._past < 0)
+
     def _settle(self, *, late: bool) -> None:
         """Take in what was decided last: plans, and whether anything may be steered at all."""
         if not late:
-            unlogged = self._blackout.active()
-            self._dark = unlogged or self._switch.active()
-            self._ending = unlogged and self._blackout.halts
+            self._dark = (self._unlogged and not self._blackout.keeps) or self._switch.active()
+            self._ending = self._unlogged and self._blackout.halts
         if self._dark:
             for row in self.rows:
                 row.silence(self._fresh, halt=self._ending)
@@ -253,11 +263,10 @@ class Generation:
         """
         # The first column of this pass that a probe was asked about.
         offset = max(self.width - 1, self._past)
-        slots = probes.slots
         for row, scores in zip(self.rows, probes.take(), strict=True):
             if len(scores) == 1:
                 if not row.step.complete:
-                    row.complete(row.step, slots, probabilities(scores[0]))
+                    row.complete(row.step, probes, probabilities(scores[0]))
                 continue
             steps = _unsettled(row.step, self._fresh)
             drafted = row.drafting
@@ -268,7 +277,7 @@ class Generation:
                     row.advance(step.token)
                 if not row.step.complete:
                     logits = scores[self.width - 1 + row.step.index - offset]
-                    row.complete(row.step, slots, probabilities(logits))
+                    row.complete(row.step, probes, probabilities(logits))
                 if drafted:
                     row.save()
         self._settle(late=True)

@@ -268,6 +268,7 @@ class Guard:
             self._hooks.remove()
             for name in self._replaced:
                 vars(self._model).pop(name, None)
+        self._kit.close()
         self._auditor.detached()
 
     def _check_attached(self) -> None:

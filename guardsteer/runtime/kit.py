@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardsteer.classify.guarded import GuardedClassifier
 from guardsteer.core.policy import Policy
 from guardsteer.host import Fingerprint, Layout
 from guardsteer.runtime.probing import PlacedProbe
@@ -43,3 +44,9 @@ class Kit:
         """Blocks that steer or are probed, in ascending order."""
         probed = {entry.probe.block for entry in self.probes}
         return tuple(sorted({*self.composer.blocks, *probed}))
+
+    def close(self) -> None:
+        """End the threads of classifiers with a deadline; for when no generation is under way."""
+        for reading in self.rows.readings:
+            if isinstance(reading.classifier, GuardedClassifier):
+                reading.classifier.close()

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guardsteer.classify.guarded import Incident
 from guardsteer.core.events import (
     ActivationBegan,
     ActivationEnded,
     ClassifierFailed,
+    ClassifierLate,
     ConditionChanged,
     Event,
     FlagChanged,
@@ -85,6 +87,7 @@ class Ledger:
         self._prompt = spans.runs[-1][1]
         self._told = -1
         self._open: dict[int, _Open] = {}
+        self._late: dict[str, int] = {}
         self._scores: dict[str, float | None] = {}
 
     def tell(self, newest: Step, last: int) -> bool:
@@ -111,6 +114,8 @@ class Ledger:
         """End the activations that are still open; ``last`` is the last step whose pass chose a token."""
         for slot in sorted(self._open):
             self._end(slot, self._prompt - 1 + last)
+        for name in sorted(self._late):
+            self._caught_up(name, last + 1, self._common())
 
     def steered(self, newest: Step, last: int) -> int:
         """Count the tokens that were chosen under steering: one for each pass from step 0 to ``last``."""
@@ -128,13 +133,9 @@ class Ledger:
         note = step.note
         if note is None:
             return
-        common: dict[str, Any] = {
-            "time_ns": time.time_ns(),
-            "request": self._request,
-            "sequence": self._sequence,
-        }
-        for name, error in note.failures:
-            self._kit.append(ClassifierFailed(**common, step=step.index, classifier=name, error=error))
+        common = self._common()
+        for name, incident in note.incidents:
+            self._befall(name, incident, step.index, common)
         for change in note.changes:
             self._kit.append(_change_event(change, step.index, common))
         if step.plan.halt >= 0:
@@ -152,6 +153,20 @@ class Ledger:
                 self._apply(step, first, kinds, note.signals)
         else:
             self._apply(step, self._prompt - 1 + step.index, GENERATED, note.signals)
+
+    def _common(self) -> dict[str, Any]:
+        return {"time_ns": time.time_ns(), "request": self._request, "sequence": self._sequence}
+
+    def _befall(self, name: str, incident: Incident, step: int, common: Mapping[str, Any]) -> None:
+        if incident.kind == "failed":
+            self._kit.append(ClassifierFailed(**common, step=step, classifier=name, error=incident.error))
+        elif incident.kind == "late":
+            self._late[name] = step
+        else:
+            self._caught_up(name, step, common)
+
+    def _caught_up(self, name: str, until: int, common: Mapping[str, Any]) -> None:
+        self._kit.append(ClassifierLate(**common, step=self._late.pop(name), classifier=name, until=until))
 
     def _apply(self, step: Step, position: int, kinds: frozenset[Position], signals: Sequence[float]) -> None:
         composer = self._kit.composer

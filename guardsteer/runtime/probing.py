@@ -10,6 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from guardsteer.classify.guarded import Incident, stand_in
+from guardsteer.core.policy import OnError
+from guardsteer.runtime.fragile import Befallen
+
 __all__ = ["PlacedProbe", "Probe", "ProbeBank", "probabilities"]
 
 _FAR = 700.0
@@ -28,31 +32,63 @@ class Probe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlacedProbe:
-    """A probe and the signals that it fills."""
+    """A probe, the signals that it fills, and what stands in for a score that it does not give."""
 
     probe: Probe
     slots: tuple[int, ...]
+    name: str = ""
+    on_error: OnError = "closed"
 
 
 class ProbeBank:
     """All probes of a policy; the scores of a pass leave the device in one transfer.
 
-    One bank serves one generation: what was read waits here until the deepest probe has read.
+    One bank serves one generation: what was read waits here until the deepest probe has read. A probe
+    that raises gives nan, and is not called again in this generation.
     """
 
     def __init__(self, placed: Sequence[PlacedProbe]) -> None:
         ordered = sorted(placed, key=lambda entry: entry.probe.block)
         self._read: list[Tensor] = []
-        self.blocks: dict[int, list[Probe]] = {}
+        self._raised: dict[str, str] = {}
+        self.blocks: dict[int, list[PlacedProbe]] = {}
         for entry in ordered:
-            self.blocks.setdefault(entry.probe.block, []).append(entry.probe)
+            self.blocks.setdefault(entry.probe.block, []).append(entry)
         self.last = max(self.blocks)
         self.slots = tuple(slot for entry in ordered for slot in entry.slots)
+        self._owners = tuple(entry for entry in ordered for _ in entry.slots)
 
     def read(self, block: int, hidden: Tensor) -> None:
         """Score ``hidden: [row, column, width]`` with every probe of ``block``."""
-        for probe in self.blocks[block]:
-            self._read.append(probe.logits(hidden))
+        for entry in self.blocks[block]:
+            shape = (*hidden.shape[:-1], len(entry.slots))
+            if entry.name not in self._raised:
+                try:
+                    logits = entry.probe.logits(hidden)
+                    if logits.shape == shape:
+                        self._read.append(logits)
+                        continue
+                    self._raised[entry.name] = f"gave {tuple(logits.shape)}, expected {shape}"
+                except Exception as error:
+                    self._raised[entry.name] = f"{type(error).__name__}: {error}"
+            self._read.append(hidden.new_full(shape, math.nan, dtype=torch.float32))
+
+    def mend(
+        self, scores: Sequence[float], signals: Sequence[float], lost: frozenset[str]
+    ) -> tuple[list[float], frozenset[str], list[Befallen]]:
+        """Put something in the place of the scores of one row and step that are nan.
+
+        ``signals`` are the row's from the step before, ``lost`` the probes that gave nan at it. Returns
+        the scores, the probes that give nan now, and what is to be told of those that did not before.
+        """
+        mended = list(scores)
+        missing: dict[str, str] = {}
+        for place, (score, slot, entry) in enumerate(zip(scores, self.slots, self._owners, strict=True)):
+            if math.isnan(score):
+                mended[place] = stand_in(entry.on_error, (signals[slot],), 1)[0]
+                missing[entry.name] = self._raised.get(entry.name, "gave a score that is no number")
+        told = [(name, Incident("failed", text)) for name, text in missing.items() if name not in lost]
+        return mended, frozenset(missing), told
 
     def take(self) -> list[list[list[float]]]:
         """Return the log-odds of the pass, ``[row][column][slot]``, and forget them."""

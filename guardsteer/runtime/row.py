@@ -7,79 +7,25 @@ newest to step 0, so that beams share their past and a rewind is a walk.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import isnan
 from typing import Any
 
+from guardsteer.classify.guarded import GuardedState, Incident
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Scope
-from guardsteer.core.signals import TextClassifier, TextState
-from guardsteer.runtime.resting import Resting
+from guardsteer.core.signals import TextState
+from guardsteer.runtime.fragile import Befallen, Fragile
+from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.rowkit import Reading, RowKit
+from guardsteer.runtime.steps import Note, Step
 from guardsteer.runtime.terms import Terms
-from guardsteer.runtime.text import TextReader, Vocabulary
+from guardsteer.runtime.text import TextReader
 
 __all__ = ["Note", "Reading", "Row", "RowKit", "Step"]
 
 MISSING = float("nan")
 CONTINUED: frozenset[Scope] = frozenset({"generation", "all"})
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A text classifier of the policy and the slice of the signals that it fills."""
-
-    name: str
-    scope: Scope
-    classifier: TextClassifier
-    first: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class RowKit:
-    """What all rows of a guard share; ``explain``: somebody wants to know of every comparison."""
-
-    program: Any
-    readings: tuple[Reading, ...]
-    vocabulary: Vocabulary
-    idle: Plan
-    explain: bool = False
-
-    def start(self, context: dict[str, Any], terms: Terms) -> Any:
-        """Return the rules of a row: of the request's keys, those that the policy knows."""
-        if terms.mode == "off":
-            return Resting(self.idle)
-        known = {key: value for key, value in context.items() if key in self.program.context}
-        return self.program.start(known, terms.strengths, terms.mode, explain=self.explain)
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What changed at a step, kept until the step is certain to stay.
-
-    ``failures`` names the classifiers that raised, each with what it said.
-    """
-
-    changes: tuple[Any, ...]
-    signals: tuple[float, ...]
-    failures: tuple[tuple[str, str], ...] = ()
-
-
-class Step:
-    """One decided step; ``key`` identifies the tokens from the prompt up to here.
-
-    ``complete`` is False while the step waits for a probe.
-    """
-
-    __slots__ = ("complete", "index", "key", "note", "parent", "plan", "token")
-
-    def __init__(self, parent: Step | None, index: int, token: int, key: int, plan: Plan) -> None:
-        self.parent = parent
-        self.index = index
-        self.token = token
-        self.key = key
-        self.plan = plan
-        self.note: Note | None = None
-        self.complete = False
 
 
 class Row:
@@ -92,8 +38,11 @@ class Row:
         "_active",
         "_closing",
         "_engine",
-        "_failures",
+        "_fragile",
+        "_holding",
+        "_incidents",
         "_kit",
+        "_lost",
         "_reader",
         "_saved",
         "_signals",
@@ -125,11 +74,15 @@ class Row:
         self.halt_step = -1
         self.news = True
         self._closing = closing
-        self._failures: list[tuple[str, str]] = []
+        self._incidents: list[Befallen] = []
         self._saved: dict[int, tuple[Any, ...]] = {}
         self._signals: list[float] = [0.0] * kit.program.n_signals
         self._reader = TextReader(kit.vocabulary)
         self._active: list[tuple[Reading, TextState]] = []
+        self._fragile = Fragile()
+        # Probes that give no number at present.
+        self._lost: frozenset[str] = frozenset()
+        self._holding = False
         self._engine = kit.start(context, terms)
         self._waits = kit.program.has_within and terms.mode != "off"
         if terms.mode != "off":
@@ -149,9 +102,13 @@ class Row:
                     said = TextReader(self._kit.vocabulary).read(asked)
                 else:
                     said = "" if reading.scope == "generation" else text
+                if isinstance(state, GuardedState):
+                    continued = reading.scope in CONTINUED
+                    self._incidents += self._fragile.begin(reading, state, said, continued, self._signals)
+                    continue
                 if said:
                     state.push(said)
-                    self._signals[reading.first : reading.end] = state.scores()
+                self._signals[reading.first : reading.end] = reading.checked(state.scores())
             except Exception as error:
                 self._break(reading, error)
                 continue
@@ -180,32 +137,40 @@ class Row:
                     self._signals[reading.first : reading.end] = state.scores()
                 except Exception as error:
                     self._break(reading, error)
+        if self._fragile:
+            self._incidents += self._fragile.read(text, self._signals)
         engine = self._engine
         plan = engine.before(self._signals)
+        if self._holding:
+            plan = parent.plan if parent.plan.revise < 0 else replace(parent.plan, revise=-1)
         step.complete = not self._waits
         settled = self._waits or (plan is parent.plan and parent.parent is not None)
-        if settled and not engine.changes and not self._failures and plan.halt < 0:
+        if settled and not engine.changes and not self._incidents and plan.halt < 0:
             step.plan = plan
         else:
             self._settle(step, plan)
 
-    def complete(self, step: Step, slots: Sequence[int], scores: Sequence[float]) -> None:
-        """Finish the newest step with what the probes read: ``scores`` go into signal ``slots``."""
+    def complete(self, step: Step, probes: ProbeBank, scores: Sequence[float]) -> None:
+        """Finish the newest step with what the probes read."""
         step.complete = True
         if 0 <= self.halt_step < step.index:
             return
-        for slot, score in zip(slots, scores, strict=True):
+        if self._lost or any(map(isnan, scores)):
+            scores, self._lost, told = probes.mend(scores, self._signals, self._lost)
+            self._incidents += told
+        for slot, score in zip(probes.slots, scores, strict=True):
             self._signals[slot] = score
         if self.halt_step >= 0:
             return
         engine = self._engine
-        plan = engine.within(self._signals)
+        plan = step.plan if self._holding else engine.within(self._signals)
         parent = step.parent
         if (
             parent is not None
             and plan is parent.plan
             and parent.parent is not None
             and not engine.changes
+            and not self._incidents
             and step.note is None
         ):
             step.plan = plan
@@ -222,10 +187,11 @@ class Row:
         edge = plan.halt >= 0 or (
             step.complete and (parent is None or parent.index == 0 or plan is not parent.plan)
         )
-        if changes or edge or self._failures:
-            kept = step.note.changes if step.note is not None else ()
-            step.note = Note((*kept, *changes), tuple(self._signals), tuple(self._failures))
-            self._failures = []
+        if changes or edge or self._incidents:
+            kept = step.note or Note((), ())
+            incidents = (*kept.incidents, *self._incidents)
+            step.note = Note((*kept.changes, *changes), tuple(self._signals), incidents)
+            self._incidents = []
             self.news = True
 
     def silence(self, first: int, *, halt: bool) -> None:
@@ -241,17 +207,30 @@ class Row:
         if halt and self.acts and self.halt_step < 0:
             self.halt_step = max(first, 0)
 
+    def hold(self, holding: bool, *, starting: bool) -> None:
+        """From the next step on, keep the plan that there is, whatever the rules say, or no longer.
+
+        ``starting``: no pass has begun yet, so there is nothing to keep; nothing is steered or ended then.
+        """
+        self._holding = holding
+        if holding and starting:
+            self.halt_step = -1
+            self.step.plan = self._kit.idle
+            self.step.note = self.step.note or Note((), ())
+            self.news = True
+
     def _break(self, reading: Reading, error: Exception) -> None:
         """Count a classifier that raised as missing from here on."""
         self._signals[reading.first : reading.end] = [MISSING] * (reading.end - reading.first)
         self._active = [entry for entry in self._active if entry[0] is not reading]
-        self._failures.append((reading.name, f"{type(error).__name__}: {error}"))
+        self._incidents.append((reading.name, Incident("failed", f"{type(error).__name__}: {error}")))
 
     def fork(self) -> Row:
         """Return an independent row with the same past, for a beam that splits."""
         copy = Row.__new__(Row)
         for name in (
             "_closing",
+            "_holding",
             "_kit",
             "_waits",
             "acts",
@@ -293,10 +272,13 @@ class Row:
             self._engine.fork(),
             self._reader.fork(),
             [(reading, state.fork()) for reading, state in self._active],
+            self._fragile.fork(),
             list(self._signals),
+            self._lost,
             self.halt_step,
         )
 
     def _load(self, state: tuple[Any, ...]) -> None:
-        self._engine, self._reader, self._active, self._signals, self.halt_step = state
-        self._failures = []
+        self._engine, self._reader, self._active, self._fragile = state[:4]
+        self._signals, self._lost, self.halt_step = state[4:]
+        self._incidents = []

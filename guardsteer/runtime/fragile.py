@@ -1,0 +1,74 @@
+"""The classifiers of a row that may be late, be left alone, or have something stand in for them."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+from guardsteer.classify.guarded import GuardedState, Incident
+
+__all__ = ["Befallen", "Fragile", "Slots"]
+
+Befallen: TypeAlias = tuple[str, Incident]
+"""A classifier's name and what befell it."""
+
+
+class Slots(Protocol):
+    """The signals that a classifier fills."""
+
+    @property
+    def name(self) -> str:
+        """The classifier's name."""
+
+    @property
+    def first(self) -> int:
+        """Its first signal."""
+
+    @property
+    def end(self) -> int:
+        """The signal behind its last one."""
+
+
+class Fragile:
+    """One row's guarded states. What they score goes into the row's signals."""
+
+    __slots__ = ("_states",)
+
+    def __init__(self) -> None:
+        self._states: list[tuple[Slots, GuardedState, bool]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._states)
+
+    def begin(
+        self, slots: Slots, state: GuardedState, said: str, continued: bool, signals: list[float]
+    ) -> list[Befallen]:
+        """Take in a state and the text that it begins with; ``continued`` where more is to come."""
+        if said:
+            state.push(said)
+        signals[slots.first : slots.end] = state.scores()
+        if continued or state.late:
+            self._states.append((slots, state, continued))
+        return [(slots.name, incident) for incident in state.take()]
+
+    def read(self, text: str, signals: list[float]) -> list[Befallen]:
+        """Take in the text of a step, which may be empty, and the scores that have come."""
+        told: list[Befallen] = []
+        done = False
+        for slots, state, continued in self._states:
+            if text and continued:
+                state.push(text)
+            elif not state.late:
+                continue
+            signals[slots.first : slots.end] = state.scores()
+            if state.incidents:
+                told += [(slots.name, incident) for incident in state.take()]
+            done = done or not (continued or state.late)
+        if done:
+            self._states = [entry for entry in self._states if entry[2] or entry[1].late]
+        return told
+
+    def fork(self) -> Fragile:
+        """Return an independent copy."""
+        twin = Fragile()
+        twin._states = [(slots, state.fork(), continued) for slots, state, continued in self._states]
+        return twin
