@@ -133,17 +133,16 @@ def hooks_at(layout: Layout, changes: Sequence[tuple[Point, Change]]) -> list[Ho
     return [hook_at(layout, point, change) for point, change in changes]
 
 
-def hook_at(layout: Layout, point: Point, change: Change, *, traceable: bool = False) -> HookSpec:
+def hook_at(layout: Layout, point: Point, change: Change) -> HookSpec:
     """Return the hook that lets ``change`` act at ``point``; raises as ``find_place``.
 
-    At an output it comes before the hooks that are there, so that these see what was changed; at an input
-    it comes after them, so that it changes what the module is given.
+    At an output it comes before the hooks of others, so that these see what was changed; at an input it
+    comes after them, so that it changes what the module is given.
     """
     place = find_place(layout, point)
     if place.end == "output":
-        return HookSpec(place.module, "forward", _of_output(change), prepend=True, traceable=traceable)
-    function = _of_input(change, first_parameter(place.module))
-    return HookSpec(place.module, "forward_pre", function, with_kwargs=True, traceable=traceable)
+        return HookSpec(place.module, "around", _of_output(change))
+    return HookSpec(place.module, "before", _of_input(change, first_parameter(place.module)))
 
 
 def _of_output(change: Change) -> Callable[..., Any]:

@@ -52,6 +52,10 @@ class Composer:
             point: tuple(index for index, slot in enumerate(self.slots) if point in slot.directions)
             for point in self.points
         }
+        self._shaping_at = {
+            point: tuple(i for i in found if self.slots[i].operator != "add" or self.slots[i].keep_norm)
+            for point, found in self._at.items()
+        }
         self._pushes = {
             (index, point): direction * slot.norms[point]
             for index, slot in enumerate(self.slots)
@@ -158,10 +162,7 @@ class Composer:
     # --- what depends on the state -------------------------------------------------------------
 
     def _is_shaped(self, strengths: tuple[float, ...], point: Point) -> bool:
-        return any(
-            strengths[index] != 0.0 and (self.slots[index].operator != "add" or self.slots[index].keep_norm)
-            for index in self._at[point]
-        )
+        return any(strengths[index] != 0.0 for index in self._shaping_at[point])
 
     def _shaping(self, point: Point, runs: Sequence[Run], hidden: Tensor) -> Shaping:
         rows, columns = hidden.shape[:2]

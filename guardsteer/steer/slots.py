@@ -15,7 +15,7 @@ from guardsteer.errors import BindingError, LayoutError, VectorError
 from guardsteer.host import Layout, Point, find_heads, point_at, site_width
 from guardsteer.steer.vectors import Vector
 
-__all__ = ["Slot", "SlotOperator", "make_slots"]
+__all__ = ["Placed", "Slot", "SlotOperator", "make_slots", "place_vector"]
 
 SlotOperator: TypeAlias = Literal["add", "ablate", "clamp"]
 
@@ -56,40 +56,34 @@ class Slot:
         return self.points[0].site
 
 
-def make_slots(
-    specs: Sequence[VectorSpec], channels: Sequence[Channel], vectors: Mapping[str, Vector], layout: Layout
-) -> tuple[Slot, ...]:
-    """Return one slot for each of ``channels``, in their order.
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """A vector of a policy on the points of a model, whatever is done with it there."""
 
-    ``specs`` are the policy's vectors, which channels count; ``vectors`` holds what they name. A vector acts
-    at the site where it was extracted. With ``heads`` its direction is restricted to these attention heads
-    and scaled back to unit length.
+    spec: VectorSpec
+    digest: str
+    site: Site
+    directions: Mapping[Point, Tensor]
+    norms: Mapping[Point, float]
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks in ascending order."""
+        return tuple(sorted(point.block for point in self.directions))
+
+    @property
+    def strength_of_alpha(self) -> float:
+        """The strength that an alpha of 1.0 is: one over the mean norm."""
+        return len(self.norms) / sum(self.norms.values())
+
+
+def place_vector(spec: VectorSpec, vector: Vector, layout: Layout) -> Placed:
+    """Return ``vector`` at the points where ``spec`` has it act, those of the site where it was extracted.
+
+    With ``spec.heads`` its direction is restricted to these attention heads and scaled back to unit length.
     Raises ``VectorError`` for a policy that asks for what a vector cannot do, and ``BindingError`` for a
     vector that does not fit the model.
     """
-    placed = [_placed(spec, vectors[spec.name], layout) for spec in specs]
-    return tuple(
-        Slot(
-            name=specs[channel.vector].name,
-            digest=vectors[specs[channel.vector].name].digest,
-            directions=placed[channel.vector][0],
-            norms=placed[channel.vector][1],
-            positions=frozenset(specs[channel.vector].positions),
-            operator="add" if channel.operator == "subtract" else channel.operator,
-            low=channel.low,
-            high=channel.high,
-            keep_norm=channel.keep_norm,
-            heads=specs[channel.vector].heads or (),
-        )
-        for channel in channels
-    )
-
-
-def _placed(
-    spec: VectorSpec, vector: Vector, layout: Layout
-) -> tuple[dict[Point, Tensor], dict[Point, float]]:
-    """Return directions and norms of one vector at the points where the policy has it act."""
     site = vector.card.site
     if spec.site not in (None, site):
         raise BindingError(
@@ -106,7 +100,27 @@ def _placed(
         if spec.heads:
             direction = _restricted(spec, direction, layout, block)
         directions[point], norms[point] = direction, vector.residual_norm(block)
-    return directions, norms
+    return Placed(spec, vector.digest, site, directions, norms)
+
+
+def make_slots(placed: Sequence[Placed], channels: Sequence[Channel]) -> tuple[Slot, ...]:
+    """Return one slot for each of ``channels``, in their order; they count the vectors of ``placed``."""
+    return tuple(
+        Slot(
+            name=vector.spec.name,
+            digest=vector.digest,
+            directions=vector.directions,
+            norms=vector.norms,
+            positions=frozenset(vector.spec.positions),
+            operator="add" if channel.operator == "subtract" else channel.operator,
+            low=channel.low,
+            high=channel.high,
+            keep_norm=channel.keep_norm,
+            heads=vector.spec.heads or (),
+        )
+        for channel in channels
+        for vector in (placed[channel.vector],)
+    )
 
 
 def _blocks(spec: VectorSpec, vector: Vector, layout: Layout) -> tuple[int, ...]:

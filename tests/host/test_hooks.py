@@ -229,3 +229,25 @@ def test_a_block_with_something_around_its_forward_refuses_to_be_copied() -> Non
         copy.deepcopy(model)
     hooks.remove()
     copy.deepcopy(model)
+
+
+def test_what_is_put_before_a_forward_acts_on_what_hooks_of_others_made_and_leaves_no_trace() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[1]
+    before, clean = _state(model), _logits(model)
+    theirs = block.register_forward_pre_hook(lambda _m, args: (args[0] * 2.0, *args[1:]))
+    doubled = _logits(model)
+
+    def ours(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return (args[0] / 2.0, *args[1:]), kwargs
+
+    hooks = attach([HookSpec(block, "before", ours)])
+    assert torch.equal(_logits(model), clean)
+    assert not torch.equal(clean, doubled)
+    hooks.remove()
+    assert torch.equal(_logits(model), doubled)
+    theirs.remove()
+    silent = attach([HookSpec(block, "before", lambda *_: None)])
+    assert torch.equal(_logits(model), clean)
+    silent.remove()
+    assert _state(model) == before

@@ -43,7 +43,7 @@ def _bypass(model: Any, layout: Layout, block: int) -> None:
             self.inner = inner
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
-            return self.inner.forward(*args, **kwargs)
+            return type(self.inner).forward(self.inner, *args, **kwargs)
 
         def __getattr__(self, name: str) -> Any:
             try:
@@ -69,7 +69,7 @@ def test_a_push_that_is_lost_downstream_is_named() -> None:
     layout = find_layout(model)
 
     def recompute(module: nn.Module, args: Any, kwargs: Any, _output: Any) -> Any:
-        return module.forward(*args, **kwargs)
+        return type(module).forward(module, *args, **kwargs)
 
     layout.blocks[1].register_forward_hook(recompute, with_kwargs=True)
     check_steering(model, layout, [0, 2])

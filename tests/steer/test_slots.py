@@ -13,7 +13,7 @@ from guardsteer.core.policy import Site, VectorSpec
 from guardsteer.errors import BindingError, VectorError
 from guardsteer.host import find_layout, point_at
 from guardsteer.steer.artifact import ModelBinding, Recommendation
-from guardsteer.steer.slots import Slot, make_slots
+from guardsteer.steer.slots import Slot, make_slots, place_vector
 from guardsteer.steer.vectors import Vector, make_vector
 from tests.models import BLOCKS, WIDTH, tiny
 from tests.steer.artifacts import fingerprint_of, small_card
@@ -45,7 +45,7 @@ def slots_of(
     vector: Vector, channels: tuple[Channel, ...] = (Channel(0),), **changes: Any
 ) -> tuple[Slot, ...]:
     spec = VectorSpec(**{"name": "warmth", "use": "./warmth", "blocks": (1, 2), **changes})
-    return make_slots([spec], channels, {"warmth": vector}, LAYOUT)
+    return make_slots([place_vector(spec, vector, LAYOUT)], channels)
 
 
 @pytest.mark.parametrize("site", ["block_input", "heads", "attention", "mlp", "block_output"])
@@ -119,21 +119,17 @@ def test_a_vector_of_another_shape_is_refused() -> None:
     ):
         slots_of(vector_at("heads", width=64))
     with pytest.raises(BindingError, match="blocks"):
-        make_slots(
-            [VectorSpec("warmth", "./warmth", blocks=(3,))],
-            [Channel(0)],
-            {"warmth": vector_at("block_output")},
+        place_vector(
+            VectorSpec("warmth", "./warmth", blocks=(3,)),
+            vector_at("block_output"),
             find_layout(tiny("llama", num_hidden_layers=2)),
         )
 
 
 def test_a_site_that_the_model_lacks_is_refused_with_the_reason() -> None:
     with pytest.raises(BindingError, match=r"'warmth'.*no softmax attention"):
-        make_slots(
-            [VectorSpec("warmth", "./warmth", blocks=(0,))],
-            [Channel(0)],
-            {"warmth": vector_at("heads")},
-            find_layout(tiny("lfm2")),
+        place_vector(
+            VectorSpec("warmth", "./warmth", blocks=(0,)), vector_at("heads"), find_layout(tiny("lfm2"))
         )
 
 
