@@ -82,7 +82,7 @@ class Summary:
 class Comparison:
     """All rows that both policies saw. ``only_*``: requests that one of them did not see.
 
-    ``policies`` counts rows for each pair of digests, live and candidate.
+    ``failed``: requests in which the candidate raised; they are not compared. ``policies`` counts rows for each pair of digests, live and candidate.
     """
 
     candidate: str
@@ -90,6 +90,7 @@ class Comparison:
     rows: tuple[RowComparison, ...]
     only_live: tuple[str, ...]
     only_candidate: tuple[str, ...]
+    failed: tuple[str, ...]
     summary: Summary | None
     arms: Mapping[str, Summary]
 
@@ -104,7 +105,8 @@ def compare(events: Iterable[StoredEvent], candidate: str | None = None) -> Comp
     name = _chosen(names, candidate)
     live = {key: row for (key, track), row in gathered.rows.items() if not track}
     beside = {key: row for (key, track), row in gathered.rows.items() if track == name}
-    both = [key for key in live if key in beside]
+    failed = {key for key, row in beside.items() if row.failed is not None}
+    both = [key for key in live if key in beside and key not in failed]
     policies: dict[tuple[str, str], int] = {}
     for key in both:
         pair = (_digest(live[key]), _digest(beside[key]))
@@ -117,6 +119,7 @@ def compare(events: Iterable[StoredEvent], candidate: str | None = None) -> Comp
         rows=rows,
         only_live=tuple(dict.fromkeys(key.request for key in live if key not in beside)),
         only_candidate=tuple(dict.fromkeys(key.request for key in beside if key not in live)),
+        failed=tuple(dict.fromkeys(key.request for key in failed)),
         summary=_summary(rows),
         arms={arm: found for arm in arms if (found := _summary([row for row in rows if row.arm == arm]))},
     )

@@ -25,8 +25,9 @@ def format_comparison(found: Comparison) -> str:
         lines += _table(found.summary)
         lines += _arms(found.arms)
         lines += _rows(found.rows)
-    lines += _alone("the live policy", found.only_live)
-    lines += _alone(f"candidate {found.candidate}", found.only_candidate)
+    lines += _listed("seen by the live policy alone", found.only_live)
+    lines += _listed(f"seen by candidate {found.candidate} alone", found.only_candidate)
+    lines += _listed(f"candidate {found.candidate} failed, not compared", found.failed)
     return "\n".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines)
 
 
@@ -95,11 +96,11 @@ def _rows(rows: Sequence[RowComparison]) -> Iterator[str]:
         yield f"  and {len(differing) - _MOST_LISTED} more; --json has them all"
 
 
-def _alone(who: str, requests: Sequence[str]) -> Iterator[str]:
+def _listed(what: str, requests: Sequence[str]) -> Iterator[str]:
     if requests:
         more = f" and {len(requests) - _MOST_LISTED} more" if len(requests) > _MOST_LISTED else ""
         yield ""
-        yield f"seen by {who} alone: {len(requests)} ({', '.join(requests[:_MOST_LISTED])}{more})"
+        yield f"{what}: {len(requests)} ({', '.join(requests[:_MOST_LISTED])}{more})"
 
 
 def _name(row: RowComparison) -> str:

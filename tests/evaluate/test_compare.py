@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from guardsteer.audit import open_journal
 from guardsteer.cli.main import main
-from guardsteer.core.events import Event, RowRevised
+from guardsteer.core.events import Event, RequestFailed, RowRevised
 from guardsteer.core.policy import Policy
 from guardsteer.errors import AuditError
 from guardsteer.evaluate.compare import Comparison, Difference, compare
@@ -108,6 +108,14 @@ def test_requests_that_one_policy_did_not_see_are_said() -> None:
     text = format_comparison(found)
     assert "seen by the live policy alone: 1 (before)" in text
     assert "seen by candidate strict alone: 1 (lost)" in text
+
+
+def test_a_request_in_which_the_candidate_raised_is_not_compared_but_said() -> None:
+    events = pair("r", [UP, {}])
+    failed = RequestFailed(time_ns=TIME_NS, request="r", sequence=0, track="strict", error="ValueError")
+    found = compared(*events, failed, *pair("s", [UP]))
+    assert ([row.request for row in found.rows], found.failed) == (["s"], ("r",))
+    assert "candidate strict failed, not compared: 1 (r)" in format_comparison(found)
 
 
 def test_shares_come_with_intervals_in_all_and_by_arm() -> None:
