@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-__all__ = ["OUTPUTS", "POLICIES", "STYLES", "correct_trees", "mutations", "score_rows", "written"]
+from tests.fuzz.trees import STYLES, correct_trees, written
+
+__all__ = ["OUTPUTS", "POLICIES", "changed_trees", "mutations", "score_rows"]
 
 OUTPUTS = ("billing", "other", "score")
 
@@ -55,6 +57,41 @@ rules:
     !(a.score < 0.5) || step in [0, 1]
   id: one
   add: {vector: v, strength: 1}
+""",
+    """\
+guardsteer: 1
+name: ladder
+classifiers:
+  intent: {use: i, on: user, on_error: open, deadline_ms: 2.5, breaker: {failures: 3, rest_s: 30}}
+flags:
+  up:   {signal: intent.billing, enter: 0.6, after: 3, of_last: 5, cooldown: 4, smooth: {ema: 0.3}}
+  down: {signal: intent.other, enter: 0.6, smooth: {max: 8}, per: sentence}
+vectors:
+  v: {use: v, site: heads, heads: [0, 3], max_strength: 0.5}
+  w: {use: w, site: mlp}
+profiles:
+  warm:  {add: {vector: v, strength: 0.3, keep_norm: true, ramp: 8, stronger: {every: 8, by: 0.1}}}
+  plain: {}
+rules:
+  - {id: look, when: up, observe: true, on_error: open}
+  - id: pick
+    when: '"vip" in request.labels && step < 9'
+    route: {up: warm, down: plain, otherwise: warm}
+  - {id: hold, when: "true", hold_back: 8}
+  - id: again
+    when: down
+    ablate: {vector: w, strength: 0.5, half_life: 16, until: sentence_end}
+    clamp: [{vector: v, low: -0.1, high: 0.2}]
+    revise: {tokens: 12, most: 2, steps: 32, then: halt}
+    on_error: last_state
+budget: 0.5
+overrides: [{vector: v, from: 0, to: 0.4, tenants: [acme], outside: clamp}]
+binding:
+  mode: shadow
+  rules: {pick: shadow, again: "off"}
+  rollout: {percent: 12.5, by: request.tenant, salt: x, otherwise: shadow}
+  arms: [candidate, control]
+fallback: "No."
 """,
 ]
 
@@ -115,6 +152,10 @@ WORDS = [
         "billing",
         "empathy",
         "all",
+        "otherwise",
+        "sentence",
+        "shadow",
+        "request.labels",
         "user",
         "prompt",
         "request.tier",
@@ -138,90 +179,6 @@ WORDS = [
     *("\t", "\r", "\x00", "\ufeff", "\u2028", "\u202e", "9" * 30, "a" * 70, "(" * 40, "!" * 40, "[" * 40),
     *("{a: " * 40, "guardsteer: 2", "halt: true", " && step < 3", "priority: 3\n    "),
 ]
-
-
-CONDITIONS = [
-    "fa",
-    "!fb && c0.score < 0.5",
-    "true",
-    'request.tenant in ["x", "y"] || !(c1.match >= 1)',
-    "step >= 3 && (fa || c0.other != c0.billing)",
-    "request.tier == 2 || fa == request.beta",
-    "!!(request.share <= 0.5)\n&& step in [0, 1]",
-]
-PLACES = ["generated", "last_prompt_token", "assistant", "all"]
-STYLES = st.sampled_from([None, True, False])
-shares = st.integers(0, 100).map(lambda percent: percent / 100)
-amounts = st.integers(1, 30).map(lambda tenths: tenths / 10)
-
-
-@st.composite
-def flag_trees(draw: st.DrawFn) -> dict[str, Any]:
-    """A correct flag."""
-    leave, enter = sorted((draw(shares), draw(shares)))
-    signal = draw(st.sampled_from(["c0.billing", "c0.score", "c1.match"]))
-    flag: dict[str, Any] = {"signal": signal, "enter": enter}
-    for key, value in (("exit", leave), ("after", 3), ("hold", 0), ("latch", True)):
-        if draw(st.booleans()):
-            flag[key] = value
-    return flag
-
-
-@st.composite
-def rule_trees(draw: st.DrawFn, number: int) -> dict[str, Any]:
-    """A correct rule."""
-    rule: dict[str, Any] = {"id": f"r-{number}", "when": draw(st.sampled_from(CONDITIONS))}
-    order = draw(st.permutations(["v0", "v1", "v2"]))
-    steers = [
-        {"vector": name, draw(st.sampled_from(["strength", "alpha"])): draw(amounts)} for name in order[:2]
-    ]
-    kind = draw(st.sampled_from(["add", "both", "disable", "all", "halt", "everything"]))
-    if kind in ("add", "everything"):
-        rule["add"] = steers if draw(st.booleans()) else steers[0]
-    elif kind == "both":
-        rule |= {"add": steers[0], "subtract": steers[1:]}
-    if kind in ("disable", "everything"):
-        rule["disable"] = order[2:] if draw(st.booleans()) else order[2]
-    elif kind == "all":
-        rule["disable"] = "all"
-    if kind in ("halt", "everything"):
-        rule["halt"] = True
-    if draw(st.booleans()):
-        rule["priority"] = draw(st.integers(-9, 9))
-    return rule
-
-
-@st.composite
-def correct_trees(draw: st.DrawFn) -> Any:
-    """A correct policy as a tree."""
-    words = ["damn", draw(st.sampled_from(["no", "1.5", "é: #", "'"]))]
-    pattern = draw(st.sampled_from([r"\bugh+\b", "[^a]x{2,3}", "(?i)é|ü", r"\pL+!"]))
-    positions = draw(st.lists(st.sampled_from(PLACES), min_size=1, unique=True))
-    blocks = draw(st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True))
-    return {
-        "guardsteer": 1,
-        "name": draw(st.sampled_from(["a", "support-2", "x.y_z"])),
-        "context": {"tier": "int", "beta": "bool", "share": "float"},
-        "classifiers": {
-            "c0": {"use": "asset", "on": draw(st.sampled_from(["prompt", "user", "generation", "all"]))},
-            "c1": {"on": "all", "literals": words, "patterns": [pattern]},
-        },
-        "flags": {"fa": draw(flag_trees()), "fb": draw(flag_trees())},
-        "vectors": {
-            "v0": {"use": "./v", "max_strength": 3.0},
-            "v1": {"use": "v", "positions": positions},
-            "v2": {"use": "v", "blocks": blocks},
-        },
-        "rules": [draw(rule_trees(number)) for number in range(draw(st.integers(0, 4)))],
-        "fallback": "stop",
-        "audit": {"on_error": draw(st.sampled_from(["closed", "open", "last_state", "halt"]))},
-    }
-
-
-def written(tree: Any, flow: bool | None) -> str:
-    """Return a tree as YAML."""
-    text: str = yaml.safe_dump(tree, default_flow_style=flow, allow_unicode=True, sort_keys=False)
-    return text
 
 
 texts = st.sampled_from(POLICIES) | st.builds(written, correct_trees(), STYLES)
@@ -269,7 +226,9 @@ scalars = st.one_of(
     st.floats(),
     st.sampled_from(WORDS),
     st.text(max_size=8),
-    st.sampled_from(["intent.billing", "billing", "rude && rude", "empathy", "all", "generated", "user"]),
+    st.sampled_from(
+        ["intent.billing", "billing", "rude && rude", "empathy", "all", "generated", "user", "warm"]
+    ),
 )
 values = st.recursive(
     scalars,

@@ -16,10 +16,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 
 from guardsteer.core.digests import digest_bytes
-from guardsteer.core.policy import ClassifierSpec, Policy
+from guardsteer.core.policy import ClassifierSpec, Policy, SteerSpec
 from guardsteer.errors import PolicyError
-from guardsteer.rules import compile_policy, load_policy
-from tests.fuzz.policies import OUTPUTS, POLICIES, STYLES, correct_trees, mutations, score_rows, written
+from guardsteer.rules import compile_policy, lint, load_policy
+from tests.fuzz.policies import OUTPUTS, POLICIES, mutations, score_rows
+from tests.fuzz.trees import STYLES, correct_trees, written
 
 LONGEST_SECONDS = 5.0
 
@@ -68,18 +69,39 @@ def assert_consistent(policy: Policy, data: bytes) -> None:
     for flag in policy.flags:
         assert 0 <= flag.exit <= flag.enter <= 1
         assert flag.signal.split(".")[0] in classifiers
+        assert flag.of_last is None or flag.after <= flag.of_last
     for rule in policy.rules:
-        assert rule.steer or rule.disable or rule.halt
-        assert not rule.halt or policy.fallback
+        protects = rule.disable or rule.halt or rule.revise is not None or rule.hold_back is not None
+        assert rule.steer or protects or rule.observe
+        assert policy.fallback or not (rule.halt or (rule.revise is not None and rule.revise.then == "halt"))
         assert set(rule.disable) <= set(vectors)
+        named = [steer.vector for steer in rule.steer]
+        assert len(set(named)) == len(named)
         for steer in rule.steer:
-            most = vectors[steer.vector].max_strength
-            assert (steer.strength is None) != (steer.alpha is None)
-            assert steer.strength is None or 0 < steer.strength <= (most if most is not None else math.inf)
+            assert_steer(steer, vectors[steer.vector].max_strength)
+    for rule_id, _ in policy.binding.rules:
+        assert rule_id in {rule.id for rule in policy.rules}
+    for override in policy.overrides:
+        most = vectors[override.vector].max_strength
+        assert 0 <= override.low <= override.high <= (most if most is not None else math.inf)
+
+
+def assert_steer(steer: SteerSpec, most: float | None) -> None:
+    """One use of a vector has what its operator needs, within bounds."""
+    if steer.operator == "clamp":
+        assert steer.low is not None or steer.high is not None
+        assert steer.low is None or steer.high is None or steer.low <= steer.high
+        return
+    assert (steer.strength is None) != (steer.alpha is None)
+    if steer.operator == "ablate":
+        assert steer.strength is not None
+        most = 1.0
+    assert steer.strength is None or 0 < steer.strength <= (most if most is not None else math.inf)
 
 
 def run(policy: Policy, rows: list[list[float]]) -> None:
-    """A loaded policy compiles and decides, within its limits."""
+    """A loaded policy compiles, is linted, and decides within its limits."""
+    assert all(warning.line for warning in lint(policy))
     program = compile_policy(
         policy,
         {spec.name: outputs_of(spec) for spec in policy.classifiers},
@@ -89,9 +111,10 @@ def run(policy: Policy, rows: list[list[float]]) -> None:
     for scores in rows:
         signals = (scores * program.n_signals)[: program.n_signals]
         plan = row.before(signals)
-        assert len(plan.strengths) == len(plan.rules) == len(policy.vectors)
-        for strength, vector in zip(plan.strengths, policy.vectors, strict=True):
-            assert abs(strength) <= (vector.max_strength if vector.max_strength is not None else math.inf)
+        assert len(plan.strengths) == len(plan.rules) == len(program.channels)
+        for strength, channel in zip(plan.strengths, program.channels, strict=True):
+            most = policy.vectors[channel.vector].max_strength if channel.operator == "add" else 1.0
+            assert abs(strength) <= (most if most is not None else math.inf)
 
 
 @settings(

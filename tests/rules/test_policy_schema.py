@@ -17,7 +17,8 @@ from guardsteer.errors import PolicyError
 from guardsteer.rules import binding_schema, parse_policy, policy_schema
 from guardsteer.rules.document import compose, plain
 from guardsteer.rules.places import Report
-from tests.fuzz.policies import POLICIES, STYLES, changed_trees, correct_trees, written
+from tests.fuzz.policies import POLICIES, changed_trees
+from tests.fuzz.trees import STYLES, correct_trees, written
 from tests.rules.mistakes import MISTAKES
 from tests.rules.support import FILE, SUPPORT, changed
 
