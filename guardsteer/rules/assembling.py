@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import replace
 
+from guardsteer.core.plan import Plan
 from guardsteer.core.policy import RuleSpec
 from guardsteer.rules.channels import Channels
 from guardsteer.rules.codegen import initial_state, make_decide, make_sense
 from guardsteer.rules.draft import Draft
 from guardsteer.rules.names import REQUEST_KEYS
 from guardsteer.rules.parts import written
-from guardsteer.rules.planning import Action, claims_of
+from guardsteer.rules.planning import Action, Actions, claims_of
 from guardsteer.rules.program import FixedRead, Program
 from guardsteer.rules.schedules import Use
 from guardsteer.rules.syntax import Condition, Constant, FlagRef, RequestRef, SignalRef, Type, leaves
@@ -44,6 +44,10 @@ def assemble(draft: Draft, channels: Channels, used: list[tuple[Use, ...]]) -> P
         within_channels=tuple(
             policy.vectors[channel.vector].name in draft.within_vectors for channel in channels.channels
         ),
+        before_channels=tuple(
+            policy.vectors[channel.vector].name not in draft.within_vectors for channel in channels.channels
+        ),
+        idle=Plan((0.0,) * len(channels.channels), (-1,) * len(channels.channels)),
         requested={(rule, use.channel): use.requested for rule, uses in enumerate(used) for use in uses},
         modes=draft.modes,
         revises={rule: spec for rule in active if (spec := policy.rules[rule].revise) is not None},
@@ -130,32 +134,33 @@ class _Bits:
         ranked: list[tuple[int, int]],
     ) -> None:
         self.expressions: list[ast.expr] = []
-        self.actions: list[Action] = []
-        self.rules: list[int] = []
+        self.rules: list[tuple[int, str, Scores] | None] = []
         self.steers: dict[int, int] = {}
         self.clocks: list[int] = []
-        self._reads = reads
+        self._draft, self._reads = draft, reads
+        rules = draft.policy.rules
+        guarding = {index: _guarding(rules[index], rank, index, channels) for rank, index in ranked}
+        steering = []
         for rank, index in ranked:
-            rule, condition = draft.policy.rules[index], draft.conditions[index]
-            steering = Action(
-                rank, index, claims=claims_of(used[index], channels.of_vector), uses=used[index]
-            )
-            guarding = _guarding(rule, rank, index, channels)
-            if used[index] or guarding is None:
-                self._add(rule, condition, steering, must=True, tells=guarding is None)
-            if guarding is not None:
-                self._add(rule, condition, guarding, must=False, tells=True)
+            uses = used[index]
+            if not uses and guarding[index] is not None:
+                continue
+            steering.append(Action(rank, index, claims_of(uses, channels.of_vector), uses))
+            if uses:
+                self.steers[index] = len(self.rules)
+            if any(use.schedule is not None for use in uses):
+                self.clocks.append(len(self.rules))
+            self._add(index, must=True, tells=guarding[index] is None)
+        guards = [action for action in guarding.values() if action is not None]
+        for action in guards:
+            self._add(action.rule, must=False, tells=True)
+        self.actions = Actions(tuple(steering), tuple(guards))
 
-    def _add(self, rule: RuleSpec, condition: Condition, action: Action, *, must: bool, tells: bool) -> None:
-        bit = len(self.actions)
-        if action.uses:
-            self.steers[action.rule] = bit
-            if any(use.schedule is not None for use in action.uses):
-                action = replace(action, clock=len(self.clocks))
-                self.clocks.append(bit)
-        self.expressions.append(self._acts(rule, condition, bit, must))
-        self.actions.append(action)
-        self.rules.append(action.rule if tells else -1)
+    def _add(self, index: int, *, must: bool, tells: bool) -> None:
+        rule, condition = self._draft.policy.rules[index], self._draft.conditions[index]
+        self.expressions.append(self._acts(rule, condition, len(self.rules), must))
+        signals = _places(self._draft, self._draft.signals_of(condition))
+        self.rules.append((index, rule.id, signals) if tells else None)
 
     def _acts(self, rule: RuleSpec, condition: Condition, bit: int, must: bool) -> ast.expr:
         """Return when a rule acts; ``must``: where nothing else is said, only if its condition is certain."""
@@ -201,7 +206,7 @@ def _stage(draft: Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:
         late=late,
         flags=tuple((draft.signal_index[flag.signal], flag.name) for flag in flags),
         rules=tuple(bits.rules),
-        actions=tuple(bits.actions),
+        actions=bits.actions,
         steers=bits.steers,
         clocks=tuple(bits.clocks),
         told=told,

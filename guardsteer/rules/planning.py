@@ -6,16 +6,16 @@ Priorities decide among those that steer a vector, ``disable`` beats steering, `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from operator import attrgetter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from guardsteer.core.plan import Plan
 from guardsteer.rules.schedules import Use
 
-__all__ = ["Action", "Claim", "claims_of", "complete_plan", "first_plan", "with_shadow"]
+__all__ = ["Action", "Actions", "Claim", "Fired", "claims_of", "complete_plan", "first_plan", "with_shadow"]
 
 Claim: TypeAlias = tuple[tuple[int, ...], tuple[tuple[int, float], ...]]
 """All channels of one vector, and those of them that a rule uses, each with its signed strength."""
@@ -27,8 +27,8 @@ _RANK = attrgetter("rank")
 class Action:
     """What a rule does on one truth value; ``rank`` orders actions, the deciding one first.
 
-    ``disables`` holds channels. ``hold_back`` -1: none. ``clock``: which of its stage's ages tells how
-    far its schedules are, -1 without schedules.
+    It either steers, by ``claims`` made from ``uses``, or guards: ``disables`` holds channels,
+    ``hold_back`` is -1 for none.
     """
 
     rank: int
@@ -39,7 +39,6 @@ class Action:
     halts: bool = False
     revises: bool = False
     hold_back: int = -1
-    clock: int = -1
 
     def at(self, age: int, ended: bool) -> Action:
         """Return the action with the strengths that its schedules give at this age."""
@@ -64,6 +63,24 @@ class Action:
         return replace(self, uses=uses, claims=claims_of(uses, of_vector))
 
 
+class Actions(NamedTuple):
+    """What the bits of a stage set off, in their order: first those that steer, then those that guard."""
+
+    steering: tuple[Action, ...] = ()
+    guarding: tuple[Action, ...] = ()
+
+
+class Fired(NamedTuple):
+    """The actions whose bits are set, both in rank order."""
+
+    steering: Iterable[Action]
+    guarding: Iterable[Action]
+
+    def without(self, rules: Container[int]) -> Fired:
+        """Return those of other rules."""
+        return Fired(*([action for action in part if action.rule not in rules] for part in self))
+
+
 def claims_of(uses: Sequence[Use], of_vector: Sequence[tuple[int, ...]]) -> tuple[Claim, ...]:
     """Return what the uses of one rule claim, vector by vector; of two on one channel the first counts."""
     mine: dict[tuple[int, ...], dict[int, float]] = {}
@@ -73,64 +90,54 @@ def claims_of(uses: Sequence[Use], of_vector: Sequence[tuple[int, ...]]) -> tupl
     return tuple((every, tuple(pushes.items())) for every, pushes in mine.items())
 
 
-def _resolve(
-    fired: Iterable[Action], mine: Sequence[bool], first: Plan | None
-) -> tuple[list[float], list[int], int, int, int]:
-    """Decide the channels that are ``mine``; ``fired`` comes in rank order."""
-    strengths, rules = [0.0] * len(mine), [-1] * len(mine)
-    halt, revise, hold_back = (
-        (first.halt, first.revise, first.hold_back) if first is not None else (-1, -1, -1)
-    )
-    disabled: set[int] = set()
-    for action in fired:
-        rule = action.rule
+def _resolve(fired: Fired, mine: Sequence[bool], first: Plan) -> Plan:
+    """Decide the channels that are ``mine``; the others stay as in ``first``."""
+    strengths, rules = list(first.strengths), list(first.rules)
+    halt, revise, hold_back = first.halt, first.revise, first.hold_back
+    left = sum(mine)
+    for action in fired.guarding:
         if action.halts and halt < 0:
-            halt = rule
+            halt = action.rule
         if action.revises and revise < 0:
-            revise = rule
+            revise = action.rule
         if action.hold_back > hold_back:
             hold_back = action.hold_back
         for channel in action.disables:
-            if mine[channel] and channel not in disabled:
-                disabled.add(channel)
-                strengths[channel], rules[channel] = 0.0, rule
-        for every, pushes in action.claims:
-            if mine[every[0]] and rules[every[0]] < 0:
-                for channel in every:
-                    rules[channel] = rule
-                for channel, strength in pushes:
-                    strengths[channel] = strength
+            if rules[channel] < 0 and mine[channel]:
+                rules[channel] = action.rule
+                left -= 1
     stopped = halt if halt >= 0 else revise
     if stopped >= 0:
-        strengths = [0.0] * len(mine)
-        rules = [stopped if own else -1 for own in mine]
-    return strengths, rules, halt, revise if halt < 0 else -1, hold_back
-
-
-def first_plan(fired: Iterable[Action], within: Sequence[bool]) -> Plan:
-    """Return the plan before the pass: channels that are decided ``within`` it are left alone."""
-    strengths, rules, halt, revise, hold_back = _resolve(fired, [not late for late in within], None)
+        strengths = [0.0 if own else old for own, old in zip(mine, first.strengths, strict=True)]
+        rules = [stopped if own else old for own, old in zip(mine, first.rules, strict=True)]
+        return Plan(tuple(strengths), tuple(rules), halt, revise if halt < 0 else -1, hold_back)
+    for action in fired.steering if left else ():
+        for every, pushes in action.claims:
+            if rules[every[0]] < 0 and mine[every[0]]:
+                for channel in every:
+                    rules[channel] = action.rule
+                for channel, strength in pushes:
+                    strengths[channel] = strength
+                left -= len(every)
+        if not left:
+            break
     return Plan(tuple(strengths), tuple(rules), halt, revise, hold_back)
 
 
-def complete_plan(
-    first: Plan, fired_before: Iterable[Action], fired_within: Iterable[Action], within: Sequence[bool]
-) -> Plan:
-    """Return ``first`` with the channels that are decided ``within`` the pass; the others stay as they are.
+def first_plan(fired: Fired, mine: Sequence[bool], idle: Plan) -> Plan:
+    """Return the plan before the pass; channels that are not ``mine`` stay as in ``idle``."""
+    return _resolve(fired, mine, idle)
 
-    They were applied on earlier blocks already, so a ``halt`` decided here does not unmake them.
+
+def complete_plan(first: Plan, before: Fired, within: Fired, mine: Sequence[bool]) -> Plan:
+    """Return ``first`` with the channels that are ``mine``, which are decided within the pass.
+
+    The others stay as they are: they were applied on earlier blocks already, so a ``halt`` decided here
+    does not unmake them.
     """
-    fired = merge(fired_before, fired_within, key=_RANK)
-    strengths, rules, halt, revise, hold_back = _resolve(fired, within, first)
-    return Plan(
-        tuple(
-            new if late else old for late, new, old in zip(within, strengths, first.strengths, strict=True)
-        ),
-        tuple(new if late else old for late, new, old in zip(within, rules, first.rules, strict=True)),
-        halt,
-        revise,
-        hold_back,
-    )
+    steering = merge(before.steering, within.steering, key=_RANK)
+    guarding = merge(before.guarding, within.guarding, key=_RANK)
+    return _resolve(Fired(steering, guarding), mine, first)
 
 
 def with_shadow(plan: Plan, full: Plan) -> Plan:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from guardsteer.core.plan import Channel
+from guardsteer.core.plan import Channel, Plan
 from guardsteer.core.policy import Mode, ReviseSpec
 from guardsteer.errors import RequestError
 from guardsteer.rules.places import closest, shown
-from guardsteer.rules.planning import Action
+from guardsteer.rules.planning import Actions
 from guardsteer.rules.rows import RowRules
 from guardsteer.rules.syntax import RequestRef, Type
 from guardsteer.rules.telling import Change, Scores, scores_of
@@ -37,7 +37,8 @@ class Program:
     depends on probes is decided there (``RowRules.within``); None without such flags and rules.
     ``channels`` are what a plan has strengths for, ``of_vector`` gives those of each vector.
     ``within_vectors`` says for each vector whether it is decided there, ``within_channels`` the same for
-    each channel. ``requested`` maps rule and channel to the signed strength that the rule asks for, before
+    each channel, ``before_channels`` the contrary. ``idle`` is the plan that leaves a row alone.
+    ``requested`` maps rule and channel to the signed strength that the rule asks for, before
     any bound. ``needs_sentences``: rows have to be told how many sentences have ended. ``modes`` holds each
     rule's own mode, ``revises`` the rules that take text back.
     """
@@ -50,6 +51,8 @@ class Program:
     of_vector: tuple[tuple[int, ...], ...]
     within_vectors: tuple[bool, ...]
     within_channels: tuple[bool, ...]
+    before_channels: tuple[bool, ...]
+    idle: Plan
     requested: Mapping[tuple[int, int], float]
     modes: tuple[Mode, ...]
     revises: Mapping[int, ReviseSpec]
@@ -69,11 +72,6 @@ class Program:
     def has_within(self) -> bool:
         """True where flags or rules depend on probes."""
         return self.within is not None
-
-    @property
-    def names(self) -> tuple[tuple[str, ...], tuple[Scores, ...]]:
-        """The rules' ids, and the signals on which each depends."""
-        return self.rule_ids, self.rule_signals
 
     def start(
         self,
@@ -97,7 +95,7 @@ class Program:
         given = context or {}
         _check_context(given, self.context)
         fixed = tuple(_read_fixed(read, given) for read in self.fixed)
-        late = self.within.actions if self.within is not None else ()
+        late = self.within.actions if self.within is not None else Actions()
         actions = self.before.actions, late
         if overrides:
             actions = self._overridden(overrides, self.before.actions), self._overridden(overrides, late)
@@ -105,7 +103,7 @@ class Program:
         shadowed = frozenset(rule for rule in rules if mode == "shadow" or self.modes[rule] == "shadow")
         return RowRules(self, Setup(fixed, *actions, shadowed, explain))
 
-    def _overridden(self, overrides: Mapping[str, float], actions: Sequence[Action]) -> tuple[Action, ...]:
+    def _overridden(self, overrides: Mapping[str, float], actions: Actions) -> Actions:
         strengths: dict[int, float] = {}
         for vector, strength in overrides.items():
             if vector not in self.vectors:
@@ -115,7 +113,8 @@ class Program:
                 raise RequestError(f"the strength of {shown(vector)} must be 0 or more, got {strength}")
             for channel in self.of_vector[self.vectors.index(vector)]:
                 strengths[channel] = strength
-        return tuple(action.overridden(strengths, self.of_vector) for action in actions)
+        steering = tuple(action.overridden(strengths, self.of_vector) for action in actions.steering)
+        return actions._replace(steering=steering)
 
     def scores_of(self, rule: int, signals: Sequence[float]) -> dict[str, float | None]:
         """Return the signals on which rule number ``rule`` depends, through flags too; None: missing."""

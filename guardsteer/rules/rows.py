@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from guardsteer.core.plan import Plan
 from guardsteer.rules.codegen import Key, State
-from guardsteer.rules.planning import Action, complete_plan, first_plan, with_shadow
+from guardsteer.rules.planning import complete_plan, first_plan, with_shadow
 from guardsteer.rules.telling import NOTHING, Change, explained
 from guardsteer.rules.turning import Moment, Revisions, Setup, Turned, turn
 
@@ -95,29 +94,25 @@ class RowRules:
     def _turn(self, key: Key, signals: Sequence[float]) -> Plan:
         program, old = self._program, self._early
         now = Moment(self._step, self._sentences, signals, (), key)
-        new, self.changes = turn(program.before, self._setup, old, now, self._revisions, program.names)
+        new, self.changes = turn(program.before, self._setup, old, now, self._revisions)
         self._early = new
         # Without a key, the next step comes here again.
         self._before_key = None if new.moving else key
-        if self._plan is None or new.fired != old.fired:
-            plan = self._first(new.fired)
-            if self._plan is None or plan != self._plan:
-                self._plan = plan
+        same = new.steering is old.steering or new.steering == old.steering
+        if same and new.acting == old.acting and self._plan is not None:
+            return self._plan
+        plan = self._first(new)
+        if self._plan is None or plan != self._plan:
+            self._plan = plan
         return self._plan
 
-    def _first(self, fired: tuple[Action, ...]) -> Plan:
-        within = self._program.within_channels
-        real = self._real(fired)
-        plan = first_plan(real, within)
-        return plan if real is fired else with_shadow(plan, first_plan(fired, within))
-
-    def _real(self, fired: tuple[Action, ...]) -> tuple[Action, ...]:
-        """Return the actions that have an effect; the same tuple if all have."""
-        shadowed = self._setup.shadowed
+    def _first(self, turned: Turned) -> Plan:
+        program, actions, shadowed = self._program, self._setup.before, self._setup.shadowed
+        mine, idle = program.before_channels, program.idle
+        full = first_plan(turned.fired(actions), mine, idle)
         if not shadowed:
-            return fired
-        real = tuple(filterfalse(lambda action: action.rule in shadowed, fired))
-        return fired if len(real) == len(fired) else real
+            return full
+        return with_shadow(first_plan(turned.fired(actions).without(shadowed), mine, idle), full)
 
     def within(self, signals: Sequence[float]) -> Plan:
         """Complete the step with what the probes' signals decide; once a step, after ``before``.
@@ -144,15 +139,16 @@ class RowRules:
         if stage is None or first is None:
             raise RuntimeError("within() completes a step that before() began")
         now = Moment(self._step, self._sentences, signals, early.base, key)
-        new, self.changes = turn(stage, self._setup, self._late, now, self._revisions, program.names)
+        new, self.changes = turn(stage, self._setup, self._late, now, self._revisions)
         self._late, self._within_base = new, early
         self._within_key = None if new.moving else key
-        channels = program.within_channels
-        real = self._real(early.fired), self._real(new.fired)
-        plan = complete_plan(first, *real, channels)
-        if real[0] is not early.fired or real[1] is not new.fired:
-            full = complete_plan(first.shadow or first, early.fired, new.fired, channels)
-            plan = with_shadow(plan, full)
+        mine, shadowed = program.within_channels, self._setup.shadowed
+        parts = (early, self._setup.before), (new, self._setup.within)
+        full = [turned.fired(actions) for turned, actions in parts]
+        plan = complete_plan(first.shadow or first, full[0], full[1], mine)
+        if shadowed:
+            real = [turned.fired(actions).without(shadowed) for turned, actions in parts]
+            plan = with_shadow(complete_plan(first, real[0], real[1], mine), plan)
         if self._within_plan is None or plan != self._within_plan:
             self._within_plan = plan
         return self._within_plan
@@ -170,7 +166,7 @@ class RowRules:
         until = math.inf if spec.steps is None else self._step + spec.steps
         self._revisions = {**self._revisions, rule: (count + 1, until)}
         self._setup = self._setup.spent(self._program.revises, self._revisions)
-        self._before_key = self._within_key = None
+        self._look_again()
 
     def take_revisions(self, other: RowRules) -> None:
         """Take over which rules have taken text back in ``other``, and how many steps it has seen.
@@ -179,7 +175,11 @@ class RowRules:
         are undone with its text.
         """
         self._revisions, self._setup, self._step = other._revisions, other._setup, other._step
+        self._look_again()
+
+    def _look_again(self) -> None:
         self._before_key = self._within_key = None
+        self._early = self._early._replace(acting=())
 
     def fork(self) -> RowRules:
         """Return an independent row with the same past; costs the same after any number of steps."""

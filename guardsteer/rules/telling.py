@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from operator import ne
@@ -96,15 +96,17 @@ def scores_of(which: Scores, signals: Sequence[float]) -> dict[str, float | None
     }
 
 
-def differing(old: Key, new: Key) -> Iterator[int]:
-    """Yield the places at which two keys of one length differ."""
-    if len(new) <= _CHUNK:
-        yield from compress(range(len(new)), map(ne, old, new))
-        return
-    for start in range(0, len(new), _CHUNK):
-        first, second = old[start : start + _CHUNK], new[start : start + _CHUNK]
+def differing(old: Key, new: Key, count: int) -> Iterable[int]:
+    """Return at which of their first ``count`` places two keys differ."""
+    if count <= _CHUNK:
+        return compress(range(count), map(ne, old, new))
+    found: list[int] = []
+    for start in range(0, count, _CHUNK):
+        end = min(start + _CHUNK, count)
+        first, second = old[start:end], new[start:end]
         if first != second:
-            yield from compress(range(start, start + len(second)), map(ne, first, second))
+            found += compress(range(start, end), map(ne, first, second))
+    return found
 
 
 def explained(sense: Sense, used: Sequence[int]) -> Sense:

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from guardsteer.core.policy import Mode, ReviseSpec
 from guardsteer.rules.codegen import Decide, Fixed, Key, Sense, State
-from guardsteer.rules.planning import Action
+from guardsteer.rules.planning import Action, Actions, Fired
 from guardsteer.rules.telling import (
     NOTHING,
     Change,
@@ -37,8 +37,8 @@ class Stage:
 
     ``flags`` holds the signal's index and the name of each flag, in the order of the key's first places.
     ``actions`` and ``rules`` go with the decided bits: what each sets off, and which rule it says to
-    fire or not (-1: another bit of the same rule does). ``steers`` says which bit is a rule's steering,
-    ``clocks`` which bits have schedules, ``used`` which signals count.
+    fire or not, as number, name and signals (None: another bit of the same rule does). ``steers`` says
+    which bit is a rule's steering, ``clocks`` which bits have schedules, ``used`` which signals count.
     """
 
     sense: Sense
@@ -47,8 +47,8 @@ class Stage:
     width: int
     late: bool
     flags: tuple[tuple[int, str], ...]
-    rules: tuple[int, ...]
-    actions: tuple[Action, ...]
+    rules: tuple[tuple[int, str, Scores] | None, ...]
+    actions: Actions
     steers: Mapping[int, int]
     clocks: tuple[int, ...]
     told: tuple[Told, ...]
@@ -64,8 +64,8 @@ class Setup:
     """
 
     fixed: Fixed
-    before: tuple[Action, ...]
-    within: tuple[Action, ...]
+    before: Actions
+    within: Actions
     shadowed: frozenset[int]
     explain: bool
 
@@ -80,39 +80,46 @@ class Setup:
                 return action
             return replace(action, revises=False, halts=action.halts or done[action.rule] == "halt")
 
-        return replace(self, before=tuple(map(without, self.before)), within=tuple(map(without, self.within)))
+        before, within = (
+            part._replace(guarding=tuple(map(without, part.guarding))) for part in (self.before, self.within)
+        )
+        return replace(self, before=before, within=within)
 
 
 class Turned(NamedTuple):
     """A stage as it was left when something last turned in it.
 
-    ``key`` is the whole key, ``base`` its part that rules read. ``moving``: the next step has to look
-    again though the key may be the same.
+    ``key`` is the whole key, ``base`` its part that rules read. ``bits`` say which conditions hold,
+    ``acting`` which actions act; ``steering`` is what those that steer do now. ``moving``: the next step
+    has to look again though the key may be the same.
     """
 
     early: Key
     key: Key | None
     base: Key
     bits: Key
+    acting: Key
     ages: tuple[Age, ...]
-    fired: tuple[Action, ...]
+    steering: tuple[Action, ...]
     truths: tuple[Truth, ...]
     moving: bool
 
     @classmethod
     def initial(cls, stage: Stage) -> Turned:
         """Return a stage that has seen nothing."""
-        nothing = (False,) * len(stage.actions)
+        nothing = (False,) * len(stage.rules)
+        ages: tuple[Age, ...] = (None,) * len(stage.clocks)
         unknown: Truth = ""
         return cls(
-            (),
-            None,
-            (False,) * stage.width,
-            nothing,
-            (None,) * len(stage.clocks),
-            (),
-            (unknown,) * len(stage.told),
-            False,
+            (), None, (False,) * stage.width, nothing, (), ages, (), (unknown,) * len(stage.told), False
+        )
+
+    def fired(self, actions: Actions) -> Fired:
+        """Return what acts; its parts can be read once."""
+        guarding = actions.guarding
+        return Fired(
+            compress(self.steering, self.acting),
+            compress(guarding, self.acting[-len(guarding) :]) if guarding else (),
         )
 
 
@@ -127,62 +134,56 @@ class Moment(NamedTuple):
 
 
 def turn(
-    stage: Stage,
-    setup: Setup,
-    old: Turned,
-    now: Moment,
-    revisions: Revisions,
-    names: tuple[tuple[str, ...], tuple[Scores, ...]],
+    stage: Stage, setup: Setup, old: Turned, now: Moment, revisions: Revisions
 ) -> tuple[Turned, Sequence[Change]]:
-    """Return what the stage came to and what changed; ``names`` are the rules' ids and signals."""
+    """Return what the stage came to, and what changed."""
+    _, sentences, signals, early, key = now
     changes: Sequence[Change] = NOTHING
-    bits, base = old.bits, old.base
-    truths = old.truths
-    if now.key != old.key or now.early != old.early:
-        base = now.key if len(now.key) == stage.width else now.key[: stage.width]
-        first = (now.early, base) if stage.late else (base, ())
-        bits = stage.decide(*first, setup.fixed, old.bits)
-        changes = _changes(stage, setup, (old.base, base), (old.bits, bits), now.signals, names)
+    bits, base, truths = old.bits, old.base, old.truths
+    if key != old.key or early != old.early:
+        base = key if len(key) == stage.width else key[: stage.width]
+        if stage.late:
+            bits = stage.decide(early, base, setup.fixed, old.bits)
+        else:
+            bits = stage.decide(base, (), setup.fixed, old.bits)
+        changes = _changes(stage, setup, old, base, bits, signals)
         if setup.explain:
-            truths, more = truths_of(stage.told, old.truths, base, now.signals, setup.fixed)
+            truths, more = truths_of(stage.told, old.truths, base, signals, setup.fixed)
             changes = [*more, *changes]
     acting, moving = (bits, False) if not revisions else _forced(stage, bits, now.step, revisions)
-    actions = setup.within if stage.late else setup.before
-    ages = old.ages
-    fired = tuple(compress(actions, acting))
-    if stage.clocks:
-        ages = tuple(
-            _aged(age, acting[bit], now.sentences) for age, bit in zip(ages, stage.clocks, strict=True)
-        )
-        fired, changing = _scheduled(fired, ages, now.sentences)
+    ages, steering = old.ages, (setup.within if stage.late else setup.before).steering
+    if ages:
+        ages = tuple(_aged(age, acting[bit], sentences) for age, bit in zip(ages, stage.clocks, strict=True))
+        steering, changing = _scheduled(steering, stage.clocks, ages, sentences)
         moving = moving or changing
-    return Turned(now.early, now.key, base, bits, ages, fired, truths, moving), changes
+    return Turned(early, key, base, bits, acting, ages, steering, truths, moving), changes
 
 
 def _changes(
-    stage: Stage,
-    setup: Setup,
-    bases: tuple[Key, Key],
-    bits: tuple[Key, Key],
-    signals: Sequence[float],
-    names: tuple[tuple[str, ...], tuple[Scores, ...]],
+    stage: Stage, setup: Setup, old: Turned, base: Key, bits: Key, signals: Sequence[float]
 ) -> list[Change]:
     found: list[Change] = []
-    count = len(stage.flags)
-    for place in differing(bases[0][:count], bases[1][:count]):
-        signal, name = stage.flags[place]
+    flags, shadowed = stage.flags, setup.shadowed
+    for place in differing(old.base, base, len(flags)):
+        signal, name = flags[place]
         score = signals[signal]
-        found.append(Change("flag", name, bases[1][place], None if math.isnan(score) else score))
-    if bits[0] == bits[1]:
+        # Made without the help of its own constructor, which costs more than all the rest of this.
+        found.append(_new(Change, ("flag", name, base[place], score if score == score else None, *_PLAINLY)))
+    if bits == old.bits:
         return found
-    ids, scores = names
-    for bit in differing(*bits):
+    for bit in differing(old.bits, bits, len(bits)):
         rule = stage.rules[bit]
-        if rule >= 0:
-            mode: Mode = "shadow" if rule in setup.shadowed else "enforce"
-            up = bits[1][bit]
-            found.append(Change("rule", ids[rule], up, scores_of(scores[rule], signals), mode))
+        if rule is not None:
+            number, name, which = rule
+            scores = scores_of(which, signals)
+            how = _SHADOWED if number in shadowed else _PLAINLY
+            found.append(_new(Change, ("rule", name, bits[bit], scores, *how)))
     return found
+
+
+_new = tuple.__new__
+_PLAINLY: tuple[Mode, Truth] = ("enforce", "")
+_SHADOWED: tuple[Mode, Truth] = ("shadow", "")
 
 
 def _forced(stage: Stage, bits: Key, step: int, revisions: Revisions) -> tuple[Key, bool]:
@@ -203,16 +204,13 @@ def _aged(age: Age, acts: bool, sentences: int) -> Age:
 
 
 def _scheduled(
-    fired: tuple[Action, ...], ages: tuple[Age, ...], sentences: int
+    steering: tuple[Action, ...], clocks: Sequence[int], ages: Sequence[Age], sentences: int
 ) -> tuple[tuple[Action, ...], bool]:
     """Return the actions as their schedules have them now, and whether one is still in motion."""
-    found, moving = [], False
-    for action in fired:
-        age = ages[action.clock] if action.clock >= 0 else None
-        if age is None:
-            found.append(action)
-            continue
-        ended = sentences > age[1]
-        found.append(action.at(age[0], ended))
-        moving = moving or not action.rests(age[0], ended)
+    found, moving = list(steering), False
+    for bit, age in zip(clocks, ages, strict=True):
+        if age is not None:
+            ended = sentences > age[1]
+            found[bit] = steering[bit].at(age[0], ended)
+            moving = moving or not steering[bit].rests(age[0], ended)
     return tuple(found), moving
