@@ -105,7 +105,8 @@ def _activation(event: ActivationBegan | ActivationEnded) -> tuple[str, str]:
         strength += f" ({event.requested:g} requested{cut})"
     parts.append(strength)
     if event.bounds:
-        parts.append("kept between " + " and ".join(f"{bound:g}" for bound in event.bounds))
+        bounds = ["any" if bound is None else f"{bound:g}" for bound in event.bounds]
+        parts.append("kept between " + " and ".join(bounds))
     if event.keep_norm:
         parts.append("length kept")
     return "steer", ", ".join(parts) + _scores(event.scores)

@@ -197,7 +197,7 @@ class ActivationBegan(_RowEvent, frozen=True, gc=False, tag="activation_began"):
     every bound; ``limits`` names the bounds that cut it: "max_strength", "override", "budget".
     ``alphas`` are the raw coefficients on the unit vector, one for each of ``blocks``, after the budget.
     For ``ablate`` the strengths are the share that is removed and ``alphas`` is empty; for ``clamp`` the
-    strength is 1.0 and ``bounds`` holds the two bounds.
+    strength is 1.0 and ``bounds`` holds the two bounds (None: open).
     """
 
     rule: str
@@ -212,7 +212,7 @@ class ActivationBegan(_RowEvent, frozen=True, gc=False, tag="activation_began"):
     scores: dict[str, float | None]
     site: str = "block_output"
     heads: tuple[int, ...] = ()
-    bounds: tuple[float, ...] = ()
+    bounds: tuple[float | None, ...] = ()
     keep_norm: bool = False
     limits: tuple[str, ...] = ()
     mode: str = "enforce"

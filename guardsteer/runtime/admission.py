@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
-from guardsteer.core.events import RequestEnded, RequestFailed, RequestStarted
+from guardsteer.core.events import RequestEnded, RequestFailed
 from guardsteer.errors import RequestError
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.kit import Kit
-from guardsteer.runtime.ledger import Ledger, LedgerKit, Spans
+from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.recording import ledger_kit, started
 from guardsteer.runtime.requests import Request, attention_mask_of, read_requests
 from guardsteer.runtime.row import Row, Step
 from guardsteer.runtime.switch import Switch
@@ -41,10 +42,11 @@ class Admission:
         audited = {name: getattr(settings, name, None) for name in (*_AUDITED_SETTINGS, *_AUDITED_SAMPLING)}
         ledgers: list[Ledger] = []
         if auditor.on:
-            for group, request in enumerate(self.requests):
+            shared = ledger_kit(kit, auditor)
+            for request, spans in zip(self.requests, self.spans, strict=True):
                 for sequence in range(self.expansion):
-                    auditor.append(_started(kit, auditor, request, sequence, audited))
-                    ledgers.append(self._ledger(kit, auditor, group, sequence))
+                    auditor.append(started(kit.policy, auditor, request, sequence, request.terms, audited))
+                    ledgers.append(Ledger(shared, request.id, sequence, spans, request.terms))
         return Generation(
             list(self.rows),
             self.spans,
@@ -55,7 +57,7 @@ class Admission:
             beams=beams,
             blackout=auditor.blackout(kit.policy),
             switch=switch,
-            blocks=frozenset(kit.hooked_blocks),
+            points=frozenset(kit.points),
         )
 
     def fail(self, generation: Generation, auditor: Auditor, error: BaseException) -> None:
@@ -120,17 +122,6 @@ class Admission:
             step = generation.history.get((group, key), step)
         return step
 
-    def _ledger(self, kit: Kit, auditor: Auditor, group: int, sequence: int) -> Ledger:
-        ledger_kit = LedgerKit(
-            policy=kit.policy,
-            scores_of=kit.program.scores_of,
-            composer=kit.composer,
-            append=auditor.append,
-            fallback_digest=auditor.digest_of(kit.fallback),
-            requested=kit.requested,
-        )
-        return Ledger(ledger_kit, self.requests[group].id, sequence, self.spans[group])
-
 
 def admit(
     kit: Kit,
@@ -169,25 +160,6 @@ def admit(
         rows=tuple(rows),
         width=input_ids.shape[1],
         expansion=expansion,
-    )
-
-
-def _started(
-    kit: Kit, auditor: Auditor, request: Request, sequence: int, settings: Mapping[str, Any]
-) -> RequestStarted:
-    return RequestStarted(
-        time_ns=time.time_ns(),
-        request=request.id,
-        sequence=sequence,
-        guard=auditor.guard_id,
-        policy_digest=kit.policy.digest,
-        context=dict(request.context),
-        prompt_digest=auditor.digest_of(request.prompt),
-        prompt_tokens=len(request.prompt),
-        settings=dict(settings),
-        mode=request.terms.mode,
-        arm=request.terms.arm,
-        overrides=dict(request.terms.chosen),
     )
 
 

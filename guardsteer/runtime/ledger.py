@@ -7,14 +7,12 @@ builds on it. Drafted tokens that were rejected, and beams that were dropped, ne
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from guardsteer.classify.guarded import Incident
 from guardsteer.core.events import (
-    ActivationBegan,
-    ActivationEnded,
     ClassifierFailed,
     ClassifierLate,
     ConditionChanged,
@@ -24,9 +22,11 @@ from guardsteer.core.events import (
     RuleFired,
     RuleReleased,
 )
-from guardsteer.core.policy import Policy, Position
+from guardsteer.core.plan import Plan
+from guardsteer.core.policy import Mode, Position
+from guardsteer.runtime.acting import Acting, LedgerKit
 from guardsteer.runtime.row import Step
-from guardsteer.steer.deltas import Composer, Slot
+from guardsteer.runtime.terms import Terms
 
 __all__ = ["Ledger", "LedgerKit", "Spans"]
 
@@ -55,40 +55,19 @@ class Spans:
         return cls(tuple(runs))
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerKit:
-    """What all ledgers of a guard share."""
-
-    policy: Policy
-    scores_of: Callable[[int, Sequence[float]], dict[str, float | None]]
-    composer: Composer
-    append: Callable[[Event], None]
-    fallback_digest: str
-    requested: Mapping[tuple[int, int], float]
-
-
-@dataclass(slots=True)
-class _Open:
-    """An activation under way."""
-
-    rule: str
-    first: int
-    applied: float
-
-
 class Ledger:
     """Tells one row's story to the journal, in order, each thing once."""
 
-    def __init__(self, kit: LedgerKit, request: str, sequence: int, spans: Spans) -> None:
+    def __init__(self, kit: LedgerKit, request: str, sequence: int, spans: Spans, terms: Terms) -> None:
         self._kit = kit
-        self._request = request
-        self._sequence = sequence
+        self._who: dict[str, Any] = {"request": request, "sequence": sequence, "track": kit.track}
         self._spans = spans
         self._prompt = spans.runs[-1][1]
         self._told = -1
-        self._open: dict[int, _Open] = {}
+        self._acting = Acting(kit, self._who, "enforce", terms.chosen)
+        self._shadow = Acting(kit, self._who, "shadow", terms.chosen)
+        self._shadow_halt = -1
         self._late: dict[str, int] = {}
-        self._scores: dict[str, float | None] = {}
 
     def tell(self, newest: Step, last: int) -> bool:
         """Tell all steps up to ``last`` that were not told yet; ``newest`` is the chain's end.
@@ -112,19 +91,24 @@ class Ledger:
 
     def close(self, last: int) -> None:
         """End the activations that are still open; ``last`` is the last step whose pass chose a token."""
-        for slot in sorted(self._open):
-            self._end(slot, self._prompt - 1 + last)
+        position = self._prompt - 1 + last
+        self._acting.close(position)
+        self._shadow.close(position)
         for name in sorted(self._late):
             self._caught_up(name, last + 1, self._common())
 
     def steered(self, newest: Step, last: int) -> int:
-        """Count the tokens that were chosen under steering: one for each pass from step 0 to ``last``."""
+        """Count the tokens that were chosen under steering: one for each pass from step 0 to ``last``.
+
+        For a candidate: those that would have been.
+        """
         masked = self._kit.composer.masked
         count = 0
         step: Step | None = newest
         while step is not None:
             kinds = GENERATED if step.parent is not None else self._spans.runs[-1][2]
-            if step.index <= last and any(masked(step.plan.strengths, kinds)):
+            plan = step.plan.shadow or step.plan if self._kit.track else step.plan
+            if step.index <= last and any(masked(plan.strengths, kinds)):
                 count += 1
             step = step.parent
         return count
@@ -139,23 +123,20 @@ class Ledger:
         for change in note.changes:
             self._kit.append(_change_event(change, step.index, common))
         if step.plan.halt >= 0:
-            self._kit.append(
-                RowHalted(
-                    **common,
-                    step=step.index,
-                    rule=self._kit.policy.rules[step.plan.halt].id,
-                    position=self._prompt + step.index,
-                    fallback_digest=self._kit.fallback_digest,
-                )
-            )
+            self._halt(step, step.plan.halt, "enforce", common)
+        shadow = step.plan.shadow
+        halt = shadow.halt if shadow is not None else -1
+        if halt >= 0 and halt != self._shadow_halt:
+            self._halt(step, halt, "shadow", common)
+        self._shadow_halt = halt
         if step.index == 0:
             for first, _, kinds in self._spans.runs:
-                self._apply(step, first, kinds, note.signals)
+                self._apply(step.plan, first, kinds, note.signals)
         else:
-            self._apply(step, self._prompt - 1 + step.index, GENERATED, note.signals)
+            self._apply(step.plan, self._prompt - 1 + step.index, GENERATED, note.signals)
 
     def _common(self) -> dict[str, Any]:
-        return {"time_ns": time.time_ns(), "request": self._request, "sequence": self._sequence}
+        return {"time_ns": time.time_ns(), **self._who}
 
     def _befall(self, name: str, incident: Incident, step: int, common: Mapping[str, Any]) -> None:
         if incident.kind == "failed":
@@ -168,58 +149,35 @@ class Ledger:
     def _caught_up(self, name: str, until: int, common: Mapping[str, Any]) -> None:
         self._kit.append(ClassifierLate(**common, step=self._late.pop(name), classifier=name, until=until))
 
-    def _apply(self, step: Step, position: int, kinds: frozenset[Position], signals: Sequence[float]) -> None:
-        composer = self._kit.composer
-        applied = composer.masked(step.plan.strengths, kinds)
-        for slot, strength in enumerate(applied):
-            rule = self._rule(step.plan.rules[slot]) if strength else ""
-            under_way = self._open.get(slot)
-            if under_way is not None:
-                if under_way.applied == strength and under_way.rule == rule:
-                    continue
-                self._end(slot, position - 1)
-            if strength:
-                self._begin(slot, step.plan.rules[slot], position, strength, signals)
-
-    def _begin(self, index: int, rule: int, position: int, strength: float, signals: Sequence[float]) -> None:
-        slot: Slot = self._kit.composer.slots[index]
-        self._open[index] = _Open(self._rule(rule), position, strength)
+    def _halt(self, step: Step, rule: int, mode: Mode, common: Mapping[str, Any]) -> None:
         self._kit.append(
-            ActivationBegan(
-                time_ns=time.time_ns(),
-                request=self._request,
-                sequence=self._sequence,
-                rule=self._rule(rule),
-                vector=slot.name,
-                vector_digest=slot.digest,
-                operator="add" if strength > 0 else "subtract",
-                blocks=slot.blocks,
-                position=position,
-                requested=self._kit.requested.get((rule, index), strength),
-                applied=strength,
-                alphas=slot.alphas(strength),
-                scores=self._kit.scores_of(rule, signals) if signals else {},
+            RowHalted(
+                **common,
+                step=step.index,
+                rule=self._kit.rule(rule),
+                position=self._prompt + step.index,
+                fallback_digest=self._kit.fallback_digest,
+                mode=mode,
             )
         )
 
-    def _end(self, index: int, last: int) -> None:
-        ended = self._open.pop(index)
-        self._kit.append(
-            ActivationEnded(
-                time_ns=time.time_ns(),
-                request=self._request,
-                sequence=self._sequence,
-                rule=ended.rule,
-                vector=self._kit.composer.slots[index].name,
-                first=ended.first,
-                last=last,
-                tokens=last - ended.first + 1,
-                applied=ended.applied,
-            )
-        )
+    def _apply(self, plan: Plan, position: int, kinds: frozenset[Position], signals: Sequence[float]) -> None:
+        masked = self._kit.composer.masked
+        self._acting.apply(position, masked(plan.strengths, kinds), plan.rules, signals)
+        shadow = plan.shadow
+        if shadow is not None:
+            told = masked(_differing(shadow, plan), kinds)
+            self._shadow.apply(position, masked(shadow.strengths, kinds), shadow.rules, signals, told)
+        elif self._shadow.any:
+            self._shadow.close(position - 1)
 
-    def _rule(self, index: int) -> str:
-        return self._kit.policy.rules[index].id if index >= 0 else ""
+
+def _differing(shadow: Plan, plan: Plan) -> tuple[float, ...]:
+    """Return what would act beyond what does: 0.0 where the same rule does the same."""
+    pairs = zip(shadow.strengths, shadow.rules, plan.strengths, plan.rules, strict=True)
+    return tuple(
+        0.0 if (strength, rule) == (real, its_rule) else strength for strength, rule, real, its_rule in pairs
+    )
 
 
 def _change_event(change: Any, step: int, common: Mapping[str, Any]) -> Event:

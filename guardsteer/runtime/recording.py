@@ -1,0 +1,57 @@
+"""How a row's record begins: on what terms it was admitted, and the ledger that goes on with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from guardsteer.core.events import RequestStarted
+from guardsteer.core.policy import Policy
+from guardsteer.runtime.acting import LedgerKit
+from guardsteer.runtime.auditing import Auditor
+from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.requests import Request
+from guardsteer.runtime.terms import Terms
+
+__all__ = ["ledger_kit", "started"]
+
+
+def ledger_kit(kit: Kit, auditor: Auditor, track: str = "") -> LedgerKit:
+    """Return what the ledgers of rows under ``kit`` share."""
+    return LedgerKit(
+        policy=kit.policy,
+        scores_of=kit.program.scores_of,
+        composer=kit.composer,
+        append=auditor.append,
+        fallback_digest=auditor.digest_of(kit.fallback),
+        requested=kit.requested,
+        track=track,
+    )
+
+
+def started(
+    policy: Policy,
+    auditor: Auditor,
+    request: Request,
+    sequence: int,
+    terms: Terms,
+    settings: Mapping[str, Any],
+    track: str = "",
+) -> RequestStarted:
+    """Return the event that a row was admitted under ``policy`` on these terms."""
+    return RequestStarted(
+        time_ns=time.time_ns(),
+        request=request.id,
+        sequence=sequence,
+        track=track,
+        guard=auditor.guard_id,
+        policy_digest=policy.digest,
+        context=dict(request.context),
+        prompt_digest=auditor.digest_of(request.prompt),
+        prompt_tokens=len(request.prompt),
+        settings=dict(settings),
+        mode=terms.mode,
+        arm=terms.arm,
+        overrides=dict(terms.chosen),
+    )

@@ -1,0 +1,186 @@
+"""Candidate policies beside the one in force: the same tokens, another set of rules, no effect.
+
+A candidate does not decide anything that a pass waits for, so it goes after the row in force: it is
+brought to a step only once that step is certain to stay. Drafts that were rejected and beams that were
+dropped never reach it, and what it costs or breaks stays on its own track.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from guardsteer.core.events import Event, RequestEnded, RequestFailed
+from guardsteer.errors import UnsupportedError
+from guardsteer.runtime.ledger import Ledger
+from guardsteer.runtime.probing import ProbeBank, probabilities
+from guardsteer.runtime.row import Row, Step
+
+__all__ = ["Beside", "Candidate", "Track"]
+
+_Reads = dict[tuple[int, int], list[float]]
+"""What a track's probes read: log-odds by the row's group and the key of the step in force."""
+
+
+@dataclass(slots=True)
+class Track:
+    """One candidate in one generation: its probes, and what they have read so far."""
+
+    name: str
+    append: Callable[[Event], None]
+    probes: ProbeBank | None
+    reads: _Reads = field(default_factory=dict)
+
+
+class Candidate:
+    """One row of a candidate, as it goes after the row in force; ``start`` makes it, and what tells of it.
+
+    Nothing here raises an ``Exception``: the first one is recorded and ends the candidate's row.
+    """
+
+    __slots__ = ("_at", "_done", "_ledger", "_row", "_track", "_who")
+
+    def __init__(
+        self, track: Track, request: str, sequence: int, start: Callable[[], tuple[Row, Ledger]]
+    ) -> None:
+        self._track = track
+        self._who: dict[str, Any] = {"request": request, "sequence": sequence, "track": track.name}
+        self._at: Step | None = None
+        self._done = False
+        self._row: Row | None = None
+        self._ledger: Ledger | None = None
+        try:
+            self._row, self._ledger = start()
+        except Exception as error:
+            self.fail(error)
+
+    def follow(self, newest: Step, last: int) -> None:
+        """Decide and tell the steps up to ``last`` on the way to ``newest``, both of the row in force."""
+        row, ledger = self._row, self._ledger
+        if row is None or ledger is None or self._done or last < 0:
+            return
+        try:
+            for step in self._way_to(newest, last):
+                if step.parent is not None:
+                    row.advance(step.token)
+                self._complete(row, step)
+                self._at = step
+                if step.plan.halt >= 0:
+                    # What comes now is the fallback of the policy in force.
+                    self._done = True
+                    break
+            if row.news:
+                row.news = ledger.tell(row.step, last)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End the row: either it raised, or the generation did."""
+        ledger, row = self._ledger, self._row
+        self._row = self._ledger = None
+        if ledger is not None and row is not None:
+            with suppress(Exception):
+                ledger.close(row.step.index)
+        self._track.append(RequestFailed(time_ns=time.time_ns(), **self._who, error=type(error).__name__))
+
+    def end(self, newest: Step, last: int, *, tokens: int, output_digest: str, reason: str) -> None:
+        """Tell the rest, up to step ``last``, and that the row in force is complete."""
+        self.follow(newest, last)
+        if self._row is None or self._ledger is None:
+            return
+        reached = min(last, self._row.step.index)
+        self._ledger.close(reached)
+        self._track.append(
+            RequestEnded(
+                time_ns=time.time_ns(),
+                **self._who,
+                generated_tokens=tokens,
+                steered_tokens=self._ledger.steered(self._row.step, reached),
+                output_digest=output_digest,
+                reason=reason,
+            )
+        )
+
+    @property
+    def failed(self) -> bool:
+        """True where the row has ended before the row in force."""
+        return self._row is None
+
+    def _way_to(self, newest: Step, last: int) -> Iterable[Step]:
+        """Return the steps behind the one that was reached, oldest first."""
+        reached = self._at
+        way: list[Step] = []
+        step: Step | None = newest
+        while step is not None and step.index > last:
+            step = step.parent
+        while step is not reached and step is not None:
+            way.append(step)
+            step = step.parent
+        if step is not reached:
+            raise UnsupportedError("the row in force went back behind what the candidate had reached")
+        return reversed(way)
+
+    def _complete(self, row: Row, live: Step) -> None:
+        probes = self._track.probes
+        if not row.step.complete and probes is not None:
+            row.complete(row.step, probes, probabilities(self._track.reads[row.group, live.key]))
+
+
+class Beside:
+    """All candidates of one generation: on each track, one row (or None) for each place of a row in force."""
+
+    def __init__(self, tracks: Sequence[tuple[Track, Sequence[Candidate | None]]], width: int) -> None:
+        self._tracks = tracks
+        self._width = width
+        self._reading = [(track, probes) for track, _ in tracks if (probes := track.probes) is not None]
+        self.blocks = frozenset(block for _, probes in self._reading for block in probes.blocks)
+
+    def read(self, block: int, hidden: Tensor) -> None:
+        """Have the probes of ``block`` read ``hidden: [row, column, width]``, from step 0 on."""
+        for track, probes in list(self._reading):
+            if block in probes.blocks:
+                try:
+                    probes.read(block, hidden)
+                except Exception as error:
+                    self._lose(track, error)
+
+    def end_pass(self, rows: Sequence[Row], past: int, fresh: int) -> None:
+        """Keep what was read in a pass from column ``past`` on, for the steps from ``fresh`` on."""
+        first = max(0, past - self._width + 1)
+        for track, probes in list(self._reading):
+            try:
+                scores = probes.take()
+            except Exception as error:
+                self._lose(track, error)
+                continue
+            for row, columns in zip(rows, scores, strict=True):
+                step: Step | None = row.step
+                while step is not None and step.index >= max(first, fresh):
+                    track.reads[row.group, step.key] = columns[step.index - first]
+                    step = step.parent
+
+    def follow(self, rows: Sequence[Row], last: int) -> None:
+        """Bring all candidates to step ``last`` of the rows in force."""
+        for _, candidates in self._tracks:
+            for row, candidate in zip(rows, candidates, strict=True):
+                if candidate is not None:
+                    candidate.follow(row.step, last)
+
+    def at(self, place: int) -> Iterator[Candidate]:
+        """Yield the candidates beside the row at ``place`` that are still there."""
+        for _, candidates in self._tracks:
+            candidate = candidates[place]
+            if candidate is not None and not candidate.failed:
+                yield candidate
+
+    def _lose(self, lost: Track, error: Exception) -> None:
+        self._reading = [(track, probes) for track, probes in self._reading if track is not lost]
+        for track, candidates in self._tracks:
+            for candidate in candidates if track is lost else ():
+                if candidate is not None and not candidate.failed:
+                    candidate.fail(error)
