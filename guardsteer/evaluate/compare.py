@@ -82,7 +82,8 @@ class Summary:
 class Comparison:
     """All rows that both policies saw. ``only_*``: requests that one of them did not see.
 
-    ``failed``: requests in which the candidate raised; they are not compared. ``policies`` counts rows for each pair of digests, live and candidate.
+    ``failed``: requests in which the candidate raised; they are not compared. ``policies`` counts rows for
+    each pair of digests, live and candidate.
     """
 
     candidate: str
