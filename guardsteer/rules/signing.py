@@ -16,13 +16,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from guardsteer.core.digests import digest_bytes
-from guardsteer.core.policy import Approval, Policy
+from guardsteer.core.policy import Approval, Binding, Policy
 from guardsteer.errors import PolicyError, Problem, SignatureError
+from guardsteer.rules.binding import parse_binding
 from guardsteer.rules.checks import OutputsOf
 from guardsteer.rules.loading import MAX_BYTES, POLICY_FILE, parse_policy
 from guardsteer.rules.signing_keys import PrivateKey, PublicKey, key_id, read_trusted
 
-__all__ = ["SIGNATURE_SUFFIX", "load_policy_signed", "sign_policy", "signature_path", "verify_policy"]
+__all__ = [
+    "SIGNATURE_SUFFIX",
+    "load_binding_signed",
+    "load_policy_signed",
+    "sign_policy",
+    "signature_path",
+    "verify_policy",
+]
 
 SIGNATURE_SUFFIX: Final = ".sig"
 _FORMAT: Final = 1
@@ -95,11 +103,23 @@ def load_policy_signed(policy: str | Path, trusted: str | Path, outputs: Outputs
     """
     path = _file_of(Path(policy))
     data, approval = _verified(path, trusted)
+    return replace(parse_policy(_text_of(path, data), str(path), outputs=outputs), approval=approval)
+
+
+def load_binding_signed(path: str | Path, trusted: str | Path, policy: Policy) -> Binding:
+    """Return the checked binding of ``policy`` in a file, if its signature is by a ``trusted`` key.
+
+    Raises as ``verify_policy`` and ``load_binding``.
+    """
+    data, _ = _verified(Path(path), trusted)
+    return parse_binding(_text_of(Path(path), data), str(path), policy)
+
+
+def _text_of(path: Path, data: bytes) -> str:
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         raise PolicyError([Problem(str(path), 0, 0, "the file is not UTF-8", "save it as UTF-8")]) from None
-    return replace(parse_policy(text, str(path), outputs=outputs), approval=approval)
 
 
 def _file_of(policy: Path) -> Path:
