@@ -139,10 +139,10 @@ class Passes:
         self.steered: list[tuple[int, int]] = []
         self.all: list[tuple[int, int, Generation]] = []
         self._mine = threading.local()
-        self._kept = Generation.begin_pass, Generation.at_block
+        self._kept = Generation.begin_pass, Generation.at_point
 
     def __enter__(self) -> Passes:
-        begin_pass, at_block = self._kept
+        begin_pass, at_point = self._kept
 
         def begin(generation: Generation, *given: Any) -> None:
             began_ns = time.monotonic_ns()
@@ -151,16 +151,16 @@ class Passes:
             self.all.append((*self._mine.span, generation))
 
         def at(generation: Generation, *given: Any) -> Any:
-            found = at_block(generation, *given)
+            found = at_point(generation, *given)
             if found is not None:
                 self.steered.append(self._mine.span)
             return found
 
-        Generation.begin_pass, Generation.at_block = begin, at  # type: ignore[method-assign,assignment]  # watched
+        Generation.begin_pass, Generation.at_point = begin, at  # type: ignore[method-assign,assignment]  # watched
         return self
 
     def __exit__(self, *_: object) -> None:
-        Generation.begin_pass, Generation.at_block = self._kept  # type: ignore[method-assign]  # given back
+        Generation.begin_pass, Generation.at_point = self._kept  # type: ignore[method-assign]  # given back
 
 
 def stops(made: Bench, folder: Path, threads: int, count: int) -> dict[str, Any]:

@@ -309,7 +309,7 @@ def inside(made: Setting, rows: int, prompt_tokens: int, tokens: int) -> float:
         (cls, name): getattr(cls, name)
         for cls, name in (
             (Generation, "begin_pass"),
-            (Generation, "at_block"),
+            (Generation, "at_point"),
             (Fallback, "__call__"),
         )
     }
@@ -356,15 +356,15 @@ def alone(made: Setting, prompt_tokens: int, tokens: int) -> float:
         )
         cache = _Length(0)
         generation.begin_pass(inputs["input_ids"], cache)
-        for block in kit.hooked_blocks:
-            generation.at_block(block, torch.zeros(1, prompt_tokens, WIDTH))
+        for point in kit.points:
+            generation.at_point(point, torch.zeros(1, prompt_tokens, WIDTH))
         cache.columns = prompt_tokens
         steps = [torch.tensor([[draw.randrange(259, len(made.tokenizer))]]) for _ in range(tokens)]
         begun = time.perf_counter()
         for ids in steps:
             generation.begin_pass(ids, cache)
-            for block in kit.hooked_blocks:
-                generation.at_block(block, hidden)
+            for point in kit.points:
+                generation.at_point(point, hidden)
             cache.columns += 1
         return (time.perf_counter() - begun) / tokens * 1e6
 

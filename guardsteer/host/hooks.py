@@ -57,7 +57,7 @@ class _Around:
         self._before = before
         self._function: Callable[..., Any] | None = function
         self._former = vars(module).get("forward")
-        self.__wrapped__ = module.forward
+        self.__wrapped__: Callable[..., Any] = module.forward
         vars(module)["forward"] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,11 +82,17 @@ class _Around:
     def remove(self) -> None:
         self._function = None
         own = vars(self._module)
+        above: _Around | None = None
+        found = own.get("forward")
+        while isinstance(found, _Around) and found is not self:
+            above, found = found, found.__wrapped__
         # What another library put around this one in the meantime is not ours to take off; below it,
         # this one passes everything on from now on.
-        if own.get("forward") is not self:
+        if found is not self:
             return
-        if self._former is None:
+        if above is not None:
+            above.__wrapped__, above._former = self.__wrapped__, self._former
+        elif self._former is None:
             del own["forward"]
         else:
             own["forward"] = self._former

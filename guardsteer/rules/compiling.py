@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from guardsteer.core.policy import Mode, Policy, VectorSpec
+from guardsteer.core.policy import Mode, Policy, Site, VectorSpec
 from guardsteer.rules.assembling import assemble
 from guardsteer.rules.blame import Blame
 from guardsteer.rules.channels import find_channels, steer_loc, uses_of
@@ -20,6 +20,7 @@ __all__ = ["compile_policy"]
 
 _NO_BLOCKS: Mapping[str, int] = {}
 _NO_VECTORS: Mapping[str, tuple[int, ...]] = {}
+_NO_SITES: Mapping[str, Site] = {}
 _NO_SCALES: Mapping[str, float] = {}
 
 
@@ -29,19 +30,21 @@ def compile_policy(
     *,
     probes: Mapping[str, int] = _NO_BLOCKS,
     vector_blocks: Mapping[str, tuple[int, ...]] = _NO_VECTORS,
+    vector_sites: Mapping[str, Site] = _NO_SITES,
     alpha_to_strength: Mapping[str, float] = _NO_SCALES,
 ) -> Program:
     """Return the program of ``policy``.
 
     ``outputs`` names each classifier's scores, ``probes`` gives the block that a probe classifier
-    reads, ``vector_blocks`` the blocks on which a vector acts, ``alpha_to_strength`` a vector's
+    reads, ``vector_blocks`` the blocks on which a vector acts and ``vector_sites`` where in
+    them (the block's output where it is not named), ``alpha_to_strength`` a vector's
     strength per unit of alpha (one over its blocks' mean norm). Raises ``PolicyError`` for a score
     that no classifier gives, and for a rule that would be decided too late for its vectors.
     """
     draft = _draft(policy, outputs, probes)
     channels = find_channels(policy)
     used = uses_of(policy, channels, alpha_to_strength, draft.blame)
-    _refuse_late_rules(draft, vector_blocks)
+    _refuse_late_rules(draft, vector_blocks, vector_sites)
     draft.blame.raise_if_any()
     return assemble(draft, channels, used)
 
@@ -96,7 +99,9 @@ def _find_late(draft: Draft) -> None:
         draft.decision = max((draft.probes[name], name) for name in names)
 
 
-def _refuse_late_rules(draft: Draft, vector_blocks: Mapping[str, tuple[int, ...]]) -> None:
+def _refuse_late_rules(
+    draft: Draft, vector_blocks: Mapping[str, tuple[int, ...]], vector_sites: Mapping[str, Site]
+) -> None:
     if draft.decision is None:
         return
     block, probe = draft.decision
@@ -108,11 +113,14 @@ def _refuse_late_rules(draft: Draft, vector_blocks: Mapping[str, tuple[int, ...]
         if spec.name not in draft.within_vectors:
             continue
         blocks = spec.blocks or vector_blocks.get(spec.name, ())
-        early = [str(b) for b in sorted(blocks) if b < block]
+        site = vector_sites.get(spec.name, "block_output")
+        first = block if site == "block_output" else block + 1
+        early = [str(b) for b in sorted(blocks) if b < first]
         if early:
-            message = f"{when}; the vector {shown(spec.name)} acts on earlier blocks ({listed(early)})"
+            at = "" if site == "block_output" else f" at {site}"
+            message = f"{when}; the vector {shown(spec.name)} acts{at} on earlier blocks ({listed(early)})"
             _blame_late(
-                draft, spec, message, f"choose blocks from {block} on, or a probe of an earlier block"
+                draft, spec, message, f"choose blocks from {first} on, or a probe of an earlier block"
             )
         wide = [position for position in spec.positions if position in ("all", "assistant")]
         if wide:

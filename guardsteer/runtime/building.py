@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from guardsteer.assets import Catalog, find_policy, resolve
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, load_classifier, outputs_of
 from guardsteer.classify.guarded import guarded
 from guardsteer.core.plan import Plan
-from guardsteer.core.policy import ClassifierSpec, Policy, VectorSpec
+from guardsteer.core.policy import Binding, ClassifierSpec, Policy, VectorSpec
 from guardsteer.core.signals import TextClassifier
-from guardsteer.errors import BindingError, PolicyError, Problem, VectorError
+from guardsteer.errors import PolicyError, Problem, SignatureError
 from guardsteer.host import Fingerprint, Layout, check_steering
-from guardsteer.rules import load_policy
+from guardsteer.rules import load_binding, load_policy
 from guardsteer.rules.compiling import compile_policy
 from guardsteer.rules.program import Program
+from guardsteer.rules.signing import load_binding_signed, load_policy_signed
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.probing import PlacedProbe
 from guardsteer.runtime.row import Reading, RowKit
 from guardsteer.runtime.text import Vocabulary
 from guardsteer.steer import Vector, check_binding, find_artifact, load_vector
-from guardsteer.steer.deltas import Composer, Slot
+from guardsteer.steer.composing import Composer
+from guardsteer.steer.slots import Placed, make_slots, place_vector
 
 __all__ = ["Builder"]
 
@@ -36,6 +36,9 @@ class Builder:
     """What it takes to build the kit of any policy for one model; no state, usable from any thread.
 
     ``vectors`` and ``classifiers`` stand for some of what policies name, instead of loading it.
+    ``binding`` stands in the place of a policy's own. ``trusted``: a policy or binding file must be signed
+    by this key, or one in this folder. ``explain``: rows tell of every comparison. ``candidates`` run beside
+    whatever policy is built.
     """
 
     model: Any
@@ -45,12 +48,19 @@ class Builder:
     catalog: Catalog
     vectors: Mapping[str, Vector]
     classifiers: Mapping[str, TextClassifier | Probe]
+    binding: Binding | Path | None = None
+    trusted: Path | None = None
+    explain: bool = False
+    candidates: Mapping[str, Kit] = field(default_factory=dict)
 
     def policy(self, policy: Policy | str | Path) -> Policy:
-        """Return the loaded policy; a string or path is looked up first."""
-        if isinstance(policy, Policy):
-            return policy
-        return _load(find_policy(policy, self.catalog), self.catalog, self.classifiers)
+        """Return the loaded policy with the binding that holds; a string or path is looked up first."""
+        if not isinstance(policy, Policy):
+            policy = self._load(find_policy(policy, self.catalog))
+        elif self.trusted is not None and policy.approval is None:
+            message = f"the policy {policy.name} was handed over unsigned; give the path of a signed one"
+            raise SignatureError("unsigned", message)
+        return policy if self.binding is None else replace(policy, binding=self._bound(policy, self.binding))
 
     def readers(self, policy: Policy) -> dict[str, TextClassifier | Probe]:
         """Return the policy's classifiers, by name."""
@@ -73,17 +83,42 @@ class Builder:
             _run_cases(policy, readers, required=required)
         for vector in self.vectors.values():
             check_binding(vector, self.fingerprint)
-        slots = [
-            _slot(
+        placed = [
+            place_vector(
                 spec,
                 self.vectors.get(spec.name) or _load_vector(spec, base, self.catalog, self.fingerprint),
                 self.layout,
             )
             for spec in policy.vectors
         ]
-        kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, readers, slots)
-        check_steering(self.model, self.layout, kit.composer.blocks)
+        kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, readers, placed)
+        rows = replace(kit.rows, explain=self.explain)
+        kit = replace(kit, rows=rows, candidates=self.candidates)
+        check_steering(self.model, self.layout, kit.composer.points)
         return kit
+
+    def _load(self, path: Path) -> Policy:
+        base = path if path.is_dir() else path.parent
+
+        def outputs(spec: ClassifierSpec) -> tuple[str, ...]:
+            given = self.classifiers.get(spec.name)
+            return given.outputs if given is not None else outputs_of(spec, base, self.catalog)
+
+        if self.trusted is not None:
+            return load_policy_signed(path, self.trusted, outputs)
+        return load_policy(path, outputs=outputs)
+
+    def _bound(self, policy: Policy, binding: Binding | Path) -> Binding:
+        if isinstance(binding, Path):
+            if self.trusted is not None:
+                return load_binding_signed(binding, self.trusted, policy)
+            return load_binding(binding, policy)
+        rules = {rule.id for rule in policy.rules}
+        strange = [name for name, _ in binding.rules if name not in rules]
+        if strange:
+            named = ", ".join(strange)
+            raise PolicyError(f"the binding names rules that the policy {policy.name} does not have: {named}")
+        return binding
 
 
 def _run_cases(policy: Policy, readers: Mapping[str, TextClassifier | Probe], *, required: bool) -> None:
@@ -100,16 +135,6 @@ def _run_cases(policy: Policy, readers: Mapping[str, TextClassifier | Probe], *,
         raise PolicyError([Problem(str(path), 0, 0, message, "mend it, or the case; policy test shows them")])
 
 
-def _load(path: Path, catalog: Catalog, own: Mapping[str, TextClassifier | Probe]) -> Policy:
-    base = path if path.is_dir() else path.parent
-
-    def outputs(spec: ClassifierSpec) -> tuple[str, ...]:
-        given = own.get(spec.name)
-        return given.outputs if given is not None else outputs_of(spec, base, catalog)
-
-    return load_policy(path, outputs=outputs)
-
-
 def _classifier(
     spec: ClassifierSpec, base: Path, catalog: Catalog, identity: Fingerprint
 ) -> TextClassifier | Probe:
@@ -124,48 +149,22 @@ def _load_vector(spec: VectorSpec, base: Path, catalog: Catalog, identity: Finge
     return load_vector(find_artifact(path, identity) if path.is_dir() else path, fingerprint=identity)
 
 
-def _slot(spec: VectorSpec, vector: Vector, layout: Layout) -> Slot:
-    recommended = vector.card.recommended
-    chosen = spec.blocks if spec.blocks is not None else recommended.blocks if recommended else None
-    if chosen is None:
-        raise VectorError(
-            f"vector {spec.name!r}: its card recommends no blocks; name some in the policy, "
-            f"such as blocks: [{vector.blocks[len(vector.blocks) // 2]}]"
-        )
-    if vector.directions.shape[1] != layout.width or max(chosen) >= layout.n_blocks:
-        raise BindingError(
-            f"vector {spec.name!r}: width {vector.directions.shape[1]}, blocks {list(chosen)}, but the "
-            f"model has width {layout.width} and {layout.n_blocks} blocks"
-        )
-    norms = {block: vector.residual_norm(block) for block in chosen}
-    return Slot(
-        name=spec.name,
-        digest=vector.digest,
-        pushes={
-            block: torch.tensor(vector.direction(block), dtype=torch.float32) * norms[block]
-            for block in chosen
-        },
-        norms=norms,
-        positions=frozenset(spec.positions),
-    )
-
-
 def _kit(
     policy: Policy,
     tokenizer: Any,
     layout: Layout,
     identity: Fingerprint,
     classifiers: Mapping[str, TextClassifier | Probe],
-    slots: Sequence[Slot],
+    placed: Sequence[Placed],
 ) -> Kit:
     probes = {name: found for name, found in classifiers.items() if isinstance(found, Probe)}
-    scale = {slot.name: len(slot.norms) / sum(slot.norms.values()) for slot in slots}
     program = compile_policy(
         policy,
         {name: found.outputs for name, found in classifiers.items()},
         probes={name: probe.block for name, probe in probes.items()},
-        vector_blocks={slot.name: slot.blocks for slot in slots},
-        alpha_to_strength=scale,
+        vector_blocks={vector.spec.name: vector.blocks for vector in placed},
+        vector_sites={vector.spec.name: vector.site for vector in placed},
+        alpha_to_strength={vector.spec.name: vector.strength_of_alpha for vector in placed},
     )
     channels = program.channels
     idle = Plan((0.0,) * len(channels), (-1,) * len(channels))
@@ -180,7 +179,7 @@ def _kit(
         ),
         layout=layout,
         fingerprint=identity,
-        composer=Composer([slots[channel.vector] for channel in channels]),
+        composer=Composer(make_slots(placed, channels), policy.budget),
         probes=_placed(policy, probes, program),
         fallback=tuple(tokenizer(policy.fallback, add_special_tokens=False)["input_ids"])
         if policy.fallback

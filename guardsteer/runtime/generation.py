@@ -1,7 +1,7 @@
 """One call of ``generate``: rows meet forward passes.
 
 Before each pass the rows take the decisions for the tokens that it is about to process; inside it
-the block hooks add what was decided. Steering is a function of (row, column): ``column`` counts
+the hooks at its points do what was decided. Steering is a function of (row, column): ``column`` counts
 positions of the padded batch, ``width`` is the prompt's number of columns, and the step decided at
 column ``c >= width - 1`` is ``c - width + 1``.
 """
@@ -14,12 +14,14 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from guardsteer.errors import HostError, UnsupportedError
+from guardsteer.host import Point
 from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
 from guardsteer.runtime.switch import Switch
-from guardsteer.steer.deltas import Composer
+from guardsteer.steer.composing import Composer
+from guardsteer.steer.edits import Cuts
 
 __all__ = ["Blackout", "Generation"]
 
@@ -54,7 +56,7 @@ class Generation:
         beams: bool,
         blackout: Blackout,
         switch: Switch,
-        blocks: frozenset[int],
+        points: frozenset[Point],
     ) -> None:
         self.rows = rows
         self.width = width
@@ -68,8 +70,9 @@ class Generation:
         self._past = -1
         self._end = 0
         self._fresh = 0
-        self.blocks = blocks
-        self._hooked = self.visited = len(blocks)
+        self.points = points
+        self.cuts = Cuts()
+        self._hooked = self.visited = len(points)
         self.quiet = False
         self._layer = Layer(
             composer,
@@ -104,6 +107,7 @@ class Generation:
                 f"{self._end}: what it processes cannot be told; this way of decoding cannot be guarded"
             )
         self._look_at_the_log()
+        self.cuts.end_pass()
         fresh = self._end if cache is None else past
         self._past, self._end, self.visited = past, end, 0
         self._fresh = fresh - self.width + 1
@@ -166,6 +170,8 @@ class Generation:
         by_key = {(row.group, row.step.key): row for row in self.rows}
         taken: set[int] = set()
         matched: list[Row] = []
+        places = {id(row): place for place, row in enumerate(self.rows)}
+        sources: list[int] = []
         for place, (row, tokens) in enumerate(zip(self.rows, generated, strict=True)):
             key = self.rows[place].prompt_key
             for token in tokens[:-1]:
@@ -178,7 +184,10 @@ class Generation:
                 )
             matched.append(found.fork() if id(found) in taken else found)
             taken.add(id(found))
+            sources.append(places[id(found)])
         self.rows = matched
+        if sources != list(range(len(sources))):
+            self.cuts.reorder(sources)
 
     def _follow(self, cache: Any) -> None:
         """Make the rows change places whenever the cache's do."""
@@ -210,6 +219,7 @@ class Generation:
             rows.append(row.fork() if source in taken else row)
             taken.add(source)
         self.rows = rows
+        self.cuts.reorder(sources)
 
     def _remember(self) -> None:
         if self.beams:
@@ -225,34 +235,34 @@ class Generation:
 
     # --- inside the pass ---------------------------------------------------------------------
 
-    def at_block(self, block: int, hidden: Tensor) -> Tensor | None:
-        """Return the steered output of ``block``, or None where nothing is to be done.
+    def at_point(self, point: Point, hidden: Tensor) -> Tensor | None:
+        """Return what the hidden states at ``point`` become, or None where nothing is to be done.
 
         ``hidden: [row, column, width]``.
         """
         self.visited += 1
         probes = self._probes
-        if probes is not None and block in probes.blocks and self._end >= self.width:
+        if probes is not None and point in probes.points and self._end >= self.width:
             first = self.width - 1 - self._past
-            probes.read(block, hidden if first <= 0 else hidden[:, first:])
-            if block == probes.last:
+            probes.read(point.block, hidden if first <= 0 else hidden[:, first:])
+            if point.block == probes.last:
                 self._complete(probes)
-        delta = self._layer.delta(block, hidden)
-        return None if delta is None else hidden + delta
+        edit = self._layer.edit(point, hidden)
+        return None if edit is None else edit.of(hidden, self.cuts)
 
     @property
     def applied(self) -> int:
-        """The last step whose pass went through every hooked block; below 0 where there was none."""
+        """The last step whose pass went through every hooked point; below 0 where there was none."""
         return self._end - self.width if self.visited == self._hooked else self._fresh - 1
 
     def end_pass(self) -> None:
-        """Check that the last pass went through every hooked block once; raises ``HostError``.
+        """Check that the last pass went through every hooked point once; raises ``HostError``.
 
         Called before the next pass and at the end, so that no hook is needed behind the model.
         """
         if self.visited != self._hooked:
             raise HostError(
-                f"a forward pass went through {self.visited} of {self._hooked} hooked blocks: "
+                f"a forward pass went through {self.visited} of {self._hooked} hooked points: "
                 "what was decided was not applied; the model skips or repeats blocks"
             )
 

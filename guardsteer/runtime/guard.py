@@ -76,7 +76,7 @@ class Guard:
         self._known: dict[str, Kit] = {kit.policy.digest: kit}
         self._watchers: list[Watcher] = []
         self._hooks = Hooks(model, kit.layout)
-        self._hooks.add(kit.hooked_blocks)
+        self._hooks.add(kit.points)
         self._on = True
         self._replaced = {"generate": self.generate} | {
             name: _refused(name) for name in CONTINUOUS if hasattr(model, name)
@@ -236,7 +236,7 @@ class Guard:
     def _adopt(self, kit: Kit, source: str) -> None:
         digest = kit.policy.digest
         with self._lock:
-            self._hooks.add(kit.hooked_blocks)
+            self._hooks.add(kit.points)
             self._kit = kit
             self._known.pop(digest, None)
             self._known[digest] = kit
@@ -248,7 +248,7 @@ class Guard:
     def _sweep(self) -> None:
         """Take off the hooks that neither the policy in force nor a request under way needs."""
         kits = [self._kit, *self._in_flight]
-        self._hooks.keep({block for kit in kits for block in kit.hooked_blocks})
+        self._hooks.keep({point for kit in kits for point in kit.points})
 
     def detach(self) -> None:
         """Take the guard off; the model is as it was, bit for bit. Does nothing the second time.
@@ -268,7 +268,8 @@ class Guard:
             self._hooks.remove()
             for name in self._replaced:
                 vars(self._model).pop(name, None)
-        self._kit.close()
+        for kit in self._known.values():
+            kit.close()
         self._auditor.detached()
 
     def _check_attached(self) -> None:

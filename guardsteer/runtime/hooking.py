@@ -1,4 +1,4 @@
-"""The guard's hooks on one model: one in front of it, one at each block in use.
+"""The guard's hooks on one model: one in front of it, one at each point in use.
 
 A hook acts for the generation of the thread that it runs in, and for no other.
 """
@@ -6,12 +6,15 @@ A hook acts for the generation of the thread that it runs in, and for no other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from guardsteer.host import Layout, hidden_of, refuse_packed, with_hidden
+from torch import Tensor
+
+from guardsteer.host import Layout, Point, hook_at, refuse_packed
 from guardsteer.host.hooks import HookSet, HookSpec, attach
+from guardsteer.host.sites import Change
 from guardsteer.runtime.generation import Generation
 
 __all__ = ["Hooks"]
@@ -32,7 +35,7 @@ class Hooks:
         # Compiled models are refused, so nothing here is ever traced.
         front = HookSpec(model, "forward_pre", self._before, prepend=True, with_kwargs=True, traceable=True)
         self._front = attach([front])
-        self._blocks: dict[int, HookSet] = {}
+        self._points: dict[Point, HookSet] = {}
 
     @property
     def busy(self) -> bool:
@@ -49,17 +52,16 @@ class Hooks:
             self._current.generation = None
             generation.release()
 
-    def add(self, blocks: Iterable[int]) -> None:
-        """Put hooks on the blocks that have none; generations that do not use them pass them by."""
-        for block in blocks:
-            if block not in self._blocks:
-                spec = HookSpec(self._layout.blocks[block], "around", self._at(block))
-                self._blocks[block] = attach([spec])
+    def add(self, points: Iterable[Point]) -> None:
+        """Put hooks on the points that have none; generations that do not use them pass them by."""
+        for point in points:
+            if point not in self._points:
+                self._points[point] = attach([hook_at(self._layout, point, self._at(point))])
 
-    def keep(self, blocks: Iterable[int]) -> None:
-        """Take the hooks off all blocks but these."""
-        for block in set(self._blocks) - set(blocks):
-            self._blocks.pop(block).remove()
+    def keep(self, points: Iterable[Point]) -> None:
+        """Take the hooks off all points but these."""
+        for point in set(self._points) - set(points):
+            self._points.pop(point).remove()
 
     def remove(self) -> None:
         """Take every hook off."""
@@ -74,17 +76,16 @@ class Hooks:
         ids = kwargs.get("input_ids")
         generation.begin_pass(ids if ids is not None or not args else args[0], kwargs.get("past_key_values"))
 
-    def _at(self, block: int) -> Callable[..., Any]:
+    def _at(self, point: Point) -> Change:
         current = self._current
 
-        def steer(_: Any, __: Any, output: Any) -> Any:
+        def steer(hidden: Tensor) -> Tensor | None:
             generation = current.generation
-            if generation is None or block not in generation.blocks:
+            if generation is None or point not in generation.points:
                 return None
             if generation.quiet:
                 generation.visited += 1
                 return None
-            steered = generation.at_block(block, hidden_of(output))
-            return None if steered is None else with_hidden(output, steered)
+            return generation.at_point(point, hidden)
 
         return steer

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from guardsteer.classify.guarded import GuardedClassifier
 from guardsteer.core.policy import Policy
-from guardsteer.host import Fingerprint, Layout
+from guardsteer.host import Fingerprint, Layout, Point, outputs_of_blocks
 from guardsteer.runtime.probing import PlacedProbe
 from guardsteer.runtime.row import RowKit
-from guardsteer.steer.deltas import Composer
+from guardsteer.steer.composing import Composer
 
 __all__ = ["Kit"]
 
@@ -20,7 +20,8 @@ __all__ = ["Kit"]
 class Kit:
     """What all generations of a guard share; nothing here changes while the guard is on.
 
-    ``requested`` maps (rule, vector) to the signed strength that the rule asks for, before any cap.
+    ``requested`` maps (rule, channel) to the signed strength that the rule asks for, before any cap.
+    ``candidates`` run beside it in shadow, by name.
     """
 
     policy: Policy
@@ -33,6 +34,7 @@ class Kit:
     fallback: tuple[int, ...]
     classifier_digests: Mapping[str, str]
     requested: Mapping[tuple[int, int], float]
+    candidates: Mapping[str, Kit] = field(default_factory=dict)
 
     @property
     def halts(self) -> bool:
@@ -40,13 +42,15 @@ class Kit:
         return any(rule.halt for rule in self.policy.rules) or self.policy.audit.on_error == "halt"
 
     @property
-    def hooked_blocks(self) -> tuple[int, ...]:
-        """Blocks that steer or are probed, in ascending order."""
-        probed = {entry.probe.block for entry in self.probes}
-        return tuple(sorted({*self.composer.blocks, *probed}))
+    def points(self) -> tuple[Point, ...]:
+        """Points that steer or are probed, for candidates too, in the order in which a pass reaches them."""
+        probes = [entry.probe for kit in (self, *self.candidates.values()) for entry in kit.probes]
+        probed = outputs_of_blocks(probe.block for probe in probes)
+        return tuple(sorted({*self.composer.points, *probed}))
 
     def close(self) -> None:
         """End the threads of classifiers with a deadline; for when no generation is under way."""
-        for reading in self.rows.readings:
-            if isinstance(reading.classifier, GuardedClassifier):
-                reading.classifier.close()
+        for kit in (self, *self.candidates.values()):
+            for reading in kit.rows.readings:
+                if isinstance(reading.classifier, GuardedClassifier):
+                    reading.classifier.close()

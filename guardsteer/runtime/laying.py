@@ -1,8 +1,8 @@
-"""What a pass adds at each block: decided strengths laid out over rows and columns.
+"""What a pass does at each point: decided strengths laid out over rows and columns.
 
 A pass is ``plain`` when it brings one new column for each row, as decoding with a cache does. Then
-deltas live in buffers that change only when a plan does, and a step costs one addition a block.
-Every other pass (prefill, drafts, no cache) lays its deltas out column by column.
+edits are kept and change only when a plan does, and a step that only pushes costs one addition a point.
+Every other pass (prefill, drafts, no cache) lays its edits out column by column.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from guardsteer.core.plan import Plan
+from guardsteer.host import Point, point_at
 from guardsteer.runtime.ledger import GENERATED, Spans
 from guardsteer.runtime.row import Row
-from guardsteer.steer.deltas import Composer, unsteered
+from guardsteer.steer.composing import Composer, Run
+from guardsteer.steer.edits import Edit
 
 __all__ = ["Layer"]
 
-_Run = tuple[int, int, tuple[float, ...]]
-
 
 class _Shown:
-    """The plans that some blocks' buffers hold; ``version`` counts how often they changed.
+    """The plans that the edits at some points show; ``version`` counts how often they changed.
 
-    ``quiet`` is True while none of them pushes.
+    ``quiet`` is True while none of them steers. ``runs`` are theirs over the one column of a plain pass.
     """
 
-    __slots__ = ("plans", "quiet", "version")
+    __slots__ = ("plans", "quiet", "runs", "version")
 
     def __init__(self, rows: int) -> None:
         self.plans: list[Plan | None] = [None] * rows
         self.quiet = False
         self.version = 0
+        self.runs: list[Run] = []
 
-    def take(self, rows: Sequence[Row]) -> None:
+    def take(self, rows: Sequence[Row], composer: Composer) -> None:
         plans = self.plans
         changed = False
         for place, row in enumerate(rows):
@@ -45,13 +46,18 @@ class _Shown:
         if changed:
             self.version += 1
             self.quiet = not any(plan is not None and any(plan.strengths) for plan in plans)
+            self.runs = [
+                (place, 0, 1, composer.masked(plan.strengths, GENERATED))
+                for place, plan in enumerate(plans)
+                if plan is not None and any(plan.strengths)
+            ]
 
 
 class Layer:
-    """Lays out the deltas of one generation's passes.
+    """Lays out the edits of one generation's passes.
 
-    Blocks before ``decision`` (the deepest probe's, None without probes) act on what text alone decided,
-    the others on what the probes completed.
+    Points before the output of block ``decision`` (the deepest probe's, None without probes) act on what text
+    alone decided, the others on what the probes completed.
     """
 
     def __init__(
@@ -60,14 +66,14 @@ class Layer:
         self._composer = composer
         self._spans = spans
         self._width = width
-        self._decision = decision
+        self._decision = None if decision is None else point_at(decision, "block_output")
         self._early = _Shown(rows)
         self._late = self._early if decision is None else _Shown(rows)
-        self._buffers: dict[int, tuple[int, Tensor | None]] = {}
+        self._edits: dict[Point, tuple[int, Edit | None]] = {}
         self._rows: Sequence[Row] = ()
         self._past = self._end = 0
         self._plain = False
-        self._runs: list[list[_Run]] | None = None
+        self._runs: list[Run] | None = None
 
     def begin(self, past: int, end: int, *, plain: bool) -> None:
         """Begin a pass over columns ``[past, end)``."""
@@ -75,69 +81,47 @@ class Layer:
 
     @property
     def quiet(self) -> bool:
-        """True where this pass adds nothing at any block, and no probe may change that."""
+        """True where this pass does nothing at any point, and no probe may change that."""
         return self._plain and self._decision is None and self._early.quiet
 
     def take(self, rows: Sequence[Row], *, late: bool) -> None:
         """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe."""
         if self._plain:
-            (self._late if late else self._early).take(rows)
+            (self._late if late else self._early).take(rows, self._composer)
         else:
             self._rows, self._runs = rows, None
 
-    def delta(self, block: int, hidden: Tensor) -> Tensor | None:
-        """Return what to add to ``hidden: [row, column, width]`` at ``block``, or None for nothing."""
+    def edit(self, point: Point, hidden: Tensor) -> Edit | None:
+        """Return what to do to ``hidden: [row, column, width]`` at ``point``, or None for nothing."""
         if not self._plain:
-            return self._laid_out(block, hidden)
-        shown = self._early if self._decision is None or block < self._decision else self._late
-        kept = self._buffers.get(block)
+            if self._runs is None:
+                self._runs = [
+                    run for place, row in enumerate(self._rows) for run in self._runs_of(place, row)
+                ]
+            return self._composer.edit(point, self._runs, hidden)
+        shown = self._early if self._decision is None or point < self._decision else self._late
+        kept = self._edits.get(point)
         if kept is not None and kept[0] == shown.version:
             return kept[1]
-        buffer = self._buffer(block, hidden, shown)
-        self._buffers[block] = (shown.version, buffer)
-        return buffer
+        edit = self._composer.edit(point, shown.runs, hidden)
+        self._edits[point] = (shown.version, edit)
+        return edit
 
-    def _buffer(self, block: int, hidden: Tensor, shown: _Shown) -> Tensor | None:
-        composer = self._composer
-        found = [
-            None
-            if plan is None
-            else composer.delta(composer.masked(plan.strengths, GENERATED), block, hidden)
-            for plan in shown.plans
-        ]
-        if all(delta is None for delta in found):
-            return None
-        buffer = unsteered(hidden.shape, hidden)
-        for place, delta in enumerate(found):
-            if delta is not None:
-                buffer[place, 0] = delta
-        return buffer
-
-    def _laid_out(self, block: int, hidden: Tensor) -> Tensor | None:
-        if self._runs is None:
-            self._runs = [self._runs_of(row) for row in self._rows]
-        laid: Tensor | None = None
-        for place, runs in enumerate(self._runs):
-            for first, end, strengths in runs:
-                delta = self._composer.delta(strengths, block, hidden)
-                if delta is not None:
-                    laid = unsteered(hidden.shape, hidden) if laid is None else laid
-                    laid[place, first - self._past : end - self._past] = delta
-        return laid
-
-    def _runs_of(self, row: Row) -> list[_Run]:
-        """Return what acts on a row in the columns of this pass, as (first, end, strengths)."""
+    def _runs_of(self, place: int, row: Row) -> list[Run]:
+        """Return what acts on a row in the columns of this pass."""
         masked = self._composer.masked
-        runs: list[_Run] = []
+        past, end = self._past, self._end
+        runs: list[Run] = []
         step = row.step
         while step.parent is not None:
             column = self._width - 1 + step.index
-            if self._past <= column < self._end:
-                runs.append((column, column + 1, masked(step.plan.strengths, GENERATED)))
+            if past <= column < end and any(step.plan.strengths):
+                first = column - past
+                runs.append((place, first, first + 1, masked(step.plan.strengths, GENERATED)))
             step = step.parent
         pad = self._width - row.prompt_tokens
-        for first, end, kinds in self._spans[row.group].runs:
-            low, high = max(first + pad, self._past), min(end + pad, self._end)
-            if low < high:
-                runs.append((low, high, masked(step.plan.strengths, kinds)))
+        for first, last, kinds in self._spans[row.group].runs:
+            low, high = max(first + pad, past), min(last + pad, end)
+            if low < high and any(step.plan.strengths):
+                runs.append((place, low - past, high - past, masked(step.plan.strengths, kinds)))
         return runs

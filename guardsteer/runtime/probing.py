@@ -12,6 +12,7 @@ from torch import Tensor
 
 from guardsteer.classify.guarded import Incident, stand_in
 from guardsteer.core.policy import OnError
+from guardsteer.host import outputs_of_blocks
 from guardsteer.runtime.fragile import Befallen
 
 __all__ = ["PlacedProbe", "Probe", "ProbeBank", "probabilities"]
@@ -55,6 +56,7 @@ class ProbeBank:
         for entry in ordered:
             self.blocks.setdefault(entry.probe.block, []).append(entry)
         self.last = max(self.blocks)
+        self.points = frozenset(outputs_of_blocks(self.blocks))
         self.slots = tuple(slot for entry in ordered for slot in entry.slots)
         self._owners = tuple(entry for entry in ordered for _ in entry.slots)
 

@@ -125,6 +125,8 @@ class Composer:
 
     def edit(self, point: Point, runs: Sequence[Run], hidden: Tensor) -> Edit | None:
         """Return what ``runs`` do to ``hidden: [row, column, width]`` at ``point``, or None for nothing."""
+        if point not in self._at:
+            return None
         delta: Tensor | None = None
         shaped: list[Run] = []
         for run in runs:
@@ -145,7 +147,7 @@ class Composer:
     def _pushed(self, strengths: tuple[float, ...], point: Point) -> Tensor | None:
         """Return the sum of all pushes at ``point`` before the budget, float32."""
         sum_so_far: Tensor | None = None
-        for index in self._at[point]:
+        for index in self._at.get(point, ()):
             strength = strengths[index]
             if strength == 0.0 or (index, point) not in self._pushes:
                 continue

@@ -222,6 +222,19 @@ def test_what_others_put_around_a_forward_stays_when_ours_goes() -> None:
     assert vars(block)["forward"] is theirs
 
 
+def test_what_is_around_a_forward_comes_off_in_any_order() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[0]
+    before, clean = _state(model), _logits(model)
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)):
+        kinds: tuple[Any, ...] = ("before", "around", "before")
+        hooks = [attach([HookSpec(block, kind, lambda *_: None)]) for kind in kinds]
+        for place in order:
+            hooks[place].remove()
+            assert torch.equal(_logits(model), clean)
+        assert _state(model) == before
+
+
 def test_a_block_with_something_around_its_forward_refuses_to_be_copied() -> None:
     model = tiny("llama")
     hooks = attach([HookSpec(find_layout(model).blocks[0], "around", _push)])

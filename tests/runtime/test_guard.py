@@ -247,7 +247,7 @@ def test_a_model_that_skips_a_hooked_block_is_found_at_once(made: Bench, tmp_pat
     with wrap(made, tmp_path) as guard:
         whole = list(layers)
         made.model.model.layers = torch.nn.ModuleList(whole[:2])
-        with pytest.raises(HostError, match="2 of 4 hooked blocks"):
+        with pytest.raises(HostError, match="2 of 4 hooked points"):
             guard.generate(**batch([PROMPT]), max_new_tokens=3, use_cache=False)
         made.model.model.layers = layers
         assert guard.generate(**batch([PROMPT]), max_new_tokens=3).shape == (1, 7)

@@ -268,6 +268,8 @@ def test_a_delta_is_computed_once() -> None:
     assert composer.delta((0.5, 0.0), POINT, torch.zeros(1)) is not first
     assert composer.delta((0.0, 0.0), POINT, half) is None
     assert composer.edit(POINT, [whole((0.0, 0.0), 0)], states(0)) is None
+    assert composer.edit(at(2), [whole((0.5, 0.0), 0)], states(0)) is None
+    assert composer.delta((0.5, 0.0), at(2), half) is None
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
