@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple
 
 from guardsteer.audit import StoredEvent
+from guardsteer.core.events import ActivationBegan
 from guardsteer.errors import AuditError
 from guardsteer.evaluate.intervals import Estimate, bootstrap, wilson
 from guardsteer.evaluate.timeline import RowRecord, gather
 
-__all__ = ["Comparison", "Difference", "RowComparison", "Summary", "compare"]
+__all__ = ["Comparison", "Difference", "Doing", "RowComparison", "Summary", "compare"]
 
-Doing: TypeAlias = tuple[str, str, float]
-"""A vector (or ""), an operator (or halt, revise) and a strength."""
+
+class Doing(NamedTuple):
+    """One thing that is done to a row at a step: a vector with its operator, or "halt" or "revise".
+
+    ``how`` is all else that makes a difference: bounds, which vector of that name, where, which fallback.
+    """
+
+    vector: str
+    operator: str
+    strength: float = 0.0
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +161,7 @@ def _row(live: RowRecord, beside: RowRecord) -> RowComparison:
         if one == other:
             continue
         differences.append(Difference(first, end, tuple(sorted(one)), tuple(sorted(other))))
-        for vector in {doing[0] for doing in one ^ other if doing[0]}:
+        for vector in {doing.vector for doing in one ^ other if doing.vector}:
             vectors[vector] = vectors.get(vector, 0) + end - first + 1
     arm = live.started.arm if live.started is not None else ""
     return RowComparison(
@@ -197,16 +207,26 @@ class _Plans:
             if not acts or act.began.mode == "enforce":
                 first = row.step_at(act.first, act.revised)
                 end = last if act.last is None else row.step_at(act.last, act.revised)
-                doing = (act.began.vector, act.began.operator, act.began.applied)
-                self._spans.append((first, end, doing))
-        halts = [halt.step for halt in row.halts if not acts or halt.mode == "enforce"]
-        self._spans += [(min(halts), last, ("", "halt", 0.0))] if halts else []
-        revised = [each.step for each in row.revisions if not acts or each.mode == "enforce"]
-        self._spans += [(step, step, ("", "revise", 0.0)) for step in revised]
+                self._spans.append((first, end, _doing(act.began)))
+        halts = [halt for halt in row.halts if not acts or halt.mode == "enforce"][:1]
+        self._spans += [(halt.step, last, Doing("", "halt", how=halt.fallback_digest)) for halt in halts]
+        revised = [each for each in row.revisions if not acts or each.mode == "enforce"]
+        self._spans += [(each.step, each.step, Doing("", "revise", each.dropped)) for each in revised]
         self.cuts = {first for first, _, _ in self._spans} | {end + 1 for _, end, _ in self._spans}
 
     def at(self, step: int) -> frozenset[Doing]:
         return frozenset(doing for first, end, doing in self._spans if first <= step <= end)
+
+
+def _doing(began: ActivationBegan) -> Doing:
+    places = " ".join(map(str, (*began.blocks, *began.heads)))
+    parts = [began.vector_digest, f"{began.site} {places}"]
+    if began.bounds:
+        bounds = ("any" if bound is None else f"{bound:g}" for bound in began.bounds)
+        parts.insert(0, " to ".join(bounds))
+    if began.keep_norm:
+        parts.append("length kept")
+    return Doing(began.vector, began.operator, began.applied, ", ".join(parts))
 
 
 def _rules_that_differ(live: RowRecord, beside: RowRecord, last: int) -> Iterator[tuple[str, int]]:

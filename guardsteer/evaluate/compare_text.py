@@ -109,18 +109,23 @@ def _name(row: RowComparison) -> str:
 
 def _difference(each: Difference) -> str:
     steps = f"step {each.first}" if each.first == each.last else f"steps {each.first} to {each.last}"
-    return f"{steps}: live {_doings(each.live)}, candidate {_doings(each.candidate)}"
+    # What both do is left out, and how they do it is told where nothing else tells them apart.
+    alike = {doing[:3] for doing in each.live} & {doing[:3] for doing in each.candidate}
+    sides = []
+    for mine, other in ((each.live, each.candidate), (each.candidate, each.live)):
+        own = [_doing(doing, exact=doing[:3] in alike) for doing in mine if doing not in other]
+        sides.append(" and ".join(own) or ("does no more" if mine else "does nothing"))
+    return f"{steps}: live {sides[0]}, candidate {sides[1]}"
 
 
-def _doings(doings: Sequence[Doing]) -> str:
-    return " and ".join(map(_doing, doings)) or "does nothing"
-
-
-def _doing(doing: Doing) -> str:
-    vector, operator, strength = doing
-    if not vector:
-        return {"halt": "halts", "revise": "revises"}[operator]
-    return f"{_VERBS.get(operator, operator)} {vector} at {strength:g}"
+def _doing(doing: Doing, *, exact: bool) -> str:
+    how = f" ({doing.how})" if exact else ""
+    if doing.operator == "halt":
+        return f"halts{how}"
+    if doing.operator == "revise":
+        return f"takes back {doing.strength:g}"
+    verb = _VERBS.get(doing.operator, doing.operator)
+    return f"{verb} {doing.vector} at {doing.strength:g}{how}"
 
 
 def _share(share: Estimate) -> str:

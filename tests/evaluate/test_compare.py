@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from guardsteer.audit import open_journal
 from guardsteer.cli.main import main
-from guardsteer.core.events import Event, RequestFailed, RowRevised
+from guardsteer.core.events import ActivationBegan, Event, RequestFailed, RowRevised
 from guardsteer.core.policy import Policy
 from guardsteer.errors import AuditError
-from guardsteer.evaluate.compare import Comparison, Difference, compare
+from guardsteer.evaluate.compare import Comparison, Difference, Doing, compare
 from guardsteer.evaluate.compare_text import format_comparison
 from guardsteer.evaluate.intervals import wilson
 from tests.evaluate.stories import PROMPT, TIME_NS, UP, adopted, policy_of, program_of, stored, story
@@ -26,6 +27,7 @@ STRICT = policy_of(
         "strength: 0.2}", "strength: 0.25}"
     )
 )
+HOW = "b3:0, block_output 1"
 Scores = list[dict[str, float]]
 
 
@@ -56,7 +58,7 @@ def test_a_rule_that_fires_later_is_a_difference_up_to_then() -> None:
     (row,) = found.rows
     assert row.rules == {"warm": 2}
     assert row.vectors == {"empathy": 2}
-    assert row.differences == (Difference(0, 1, (("empathy", "add", 0.3),), ()),)
+    assert row.differences == (Difference(0, 1, (Doing("empathy", "add", 0.3, HOW),), ()),)
     assert (row.live_fired, row.candidate_fired) == (("warm",), ("warm",))
 
 
@@ -67,8 +69,35 @@ def test_another_strength_is_a_difference_though_the_same_rules_fire() -> None:
     assert row.vectors == {"empathy": 2}
     (each,) = row.differences
     assert (each.first, each.last) == (1, 2)
-    assert each.live == (("empathy", "add", 0.2), ("praise", "subtract", -0.1))
-    assert each.candidate == (("empathy", "add", 0.25), ("praise", "subtract", -0.1))
+    praise = Doing("praise", "subtract", -0.1, HOW)
+    assert each.live == (Doing("empathy", "add", 0.2, HOW), praise)
+    assert each.candidate == (Doing("empathy", "add", 0.25, HOW), praise)
+    # What both do alike is not told.
+    assert "praise" not in format_comparison(found)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("vector_digest", "b3:9", "b3:9, block_output 1"),
+        ("blocks", (1, 2), "b3:0, block_output 1 2"),
+        ("site", "mlp", "mlp 1"),
+        ("bounds", (None, 0.5), "any to 0.5"),
+        ("keep_norm", True, "length kept"),
+    ],
+)
+def test_the_same_name_and_strength_in_another_way_is_a_difference_too(
+    field: str, value: object, told: str
+) -> None:
+    events = [
+        structs.replace(event, **{field: value})
+        if isinstance(event, ActivationBegan) and event.track == "strict"
+        else event
+        for event in pair("r", [UP, {}], LIVE)
+    ]
+    found = compared(*events)
+    assert found.rows[0].vectors == {"empathy": 2}
+    assert told in format_comparison(found)
 
 
 def test_a_candidate_that_would_have_halted_differs_from_there_on() -> None:
@@ -76,7 +105,7 @@ def test_a_candidate_that_would_have_halted_differs_from_there_on() -> None:
     scores: Scores = [{**UP, "mood.sad": 0.8}] + [{}] * 5
     (row,) = compared(*pair("r", scores, early)).rows
     assert [(each.first, each.last) for each in row.differences] == [(3, 5)]
-    assert ("", "halt", 0.0) in row.differences[0].candidate
+    assert Doing("", "halt", how="b3:0") in row.differences[0].candidate
 
 
 def test_single_rules_in_shadow_are_no_part_of_the_live_policy() -> None:
@@ -94,9 +123,7 @@ def test_a_revision_is_a_difference_of_its_step() -> None:
         time_ns=TIME_NS, request="r", sequence=0, step=1, rule="lift", position=PROMPT, dropped=1, revision=1
     )
     (row,) = compared(*events[:-1], revised, events[-1]).rows
-    assert [(each.first, each.last, each.live) for each in row.differences] == [
-        (1, 1, (("", "revise", 0.0),))
-    ]
+    assert row.differences == (Difference(1, 1, (Doing("", "revise", 1),), ()),)
 
 
 def test_requests_that_one_policy_did_not_see_are_said() -> None:
