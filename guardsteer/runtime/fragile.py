@@ -36,9 +36,6 @@ class Fragile:
     def __init__(self) -> None:
         self._states: list[tuple[Slots, GuardedState, bool]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._states)
-
     def begin(
         self, slots: Slots, state: GuardedState, said: str, continued: bool, signals: list[float]
     ) -> list[Befallen]:
@@ -52,12 +49,15 @@ class Fragile:
 
     def read(self, text: str, signals: list[float]) -> list[Befallen]:
         """Take in the text of a step, which may be empty, and the scores that have come."""
+        if text:
+            # All begin to read before one is waited for.
+            for _, state, continued in self._states:
+                if continued:
+                    state.push(text)
         told: list[Befallen] = []
         done = False
         for slots, state, continued in self._states:
-            if text and continued:
-                state.push(text)
-            elif not state.late:
+            if not ((text and continued) or state.late):
                 continue
             signals[slots.first : slots.end] = state.scores()
             if state.incidents:

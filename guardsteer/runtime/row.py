@@ -79,7 +79,7 @@ class Row:
         self._signals: list[float] = [0.0] * kit.program.n_signals
         self._reader = TextReader(kit.vocabulary)
         self._active: list[tuple[Reading, TextState]] = []
-        self._fragile = Fragile()
+        self._fragile: Fragile | None = None
         # Probes that give no number at present.
         self._lost: frozenset[str] = frozenset()
         self._holding = False
@@ -104,6 +104,7 @@ class Row:
                     said = "" if reading.scope == "generation" else text
                 if isinstance(state, GuardedState):
                     continued = reading.scope in CONTINUED
+                    self._fragile = self._fragile or Fragile()
                     self._incidents += self._fragile.begin(reading, state, said, continued, self._signals)
                     continue
                 if said:
@@ -137,7 +138,7 @@ class Row:
                     self._signals[reading.first : reading.end] = state.scores()
                 except Exception as error:
                     self._break(reading, error)
-        if self._fragile:
+        if self._fragile is not None:
             self._incidents += self._fragile.read(text, self._signals)
         engine = self._engine
         plan = engine.before(self._signals)
@@ -155,7 +156,7 @@ class Row:
         step.complete = True
         if 0 <= self.halt_step < step.index:
             return
-        if self._lost or any(map(isnan, scores)):
+        if self._lost or isnan(sum(scores)):
             scores, self._lost, told = probes.mend(scores, self._signals, self._lost)
             self._incidents += told
         for slot, score in zip(probes.slots, scores, strict=True):
@@ -272,7 +273,7 @@ class Row:
             self._engine.fork(),
             self._reader.fork(),
             [(reading, state.fork()) for reading, state in self._active],
-            self._fragile.fork(),
+            None if self._fragile is None else self._fragile.fork(),
             list(self._signals),
             self._lost,
             self.halt_step,
