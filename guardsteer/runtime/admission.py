@@ -12,6 +12,7 @@ from torch import Tensor
 from guardsteer.core.events import RequestEnded, RequestFailed
 from guardsteer.errors import RequestError
 from guardsteer.runtime.auditing import Auditor
+from guardsteer.runtime.candidates import put_beside
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.ledger import Ledger, Spans
@@ -36,6 +37,7 @@ class Admission:
     rows: tuple[Row, ...]
     width: int
     expansion: int
+    closing: frozenset[int]
 
     def begin(self, kit: Kit, auditor: Auditor, switch: Switch, *, beams: bool, settings: Any) -> Generation:
         """Record the requests and return the generation that runs them."""
@@ -58,6 +60,15 @@ class Admission:
             blackout=auditor.blackout(kit.policy),
             switch=switch,
             points=frozenset(kit.points),
+            beside=put_beside(
+                kit,
+                auditor,
+                self.requests,
+                self.spans,
+                width=self.width,
+                expansion=self.expansion,
+                closing=self.closing,
+            ),
         )
 
     def fail(self, generation: Generation, auditor: Auditor, error: BaseException) -> None:
@@ -76,6 +87,10 @@ class Admission:
                     error=type(error).__name__,
                 )
             )
+            for candidate in generation.beside.at(place) if generation.beside is not None else ():
+                if not generation.beams:
+                    candidate.follow(row.step, generation.applied)
+                candidate.fail(error)
 
     def end(
         self,
@@ -98,7 +113,8 @@ class Admission:
             last = max(len(written) - 1, 0)
             ledger.tell(newest, last)
             ledger.close(last)
-            halted = _halted(newest, last)
+            reason = "halted" if _halted(newest, last) else "eos" if ended else "length_or_stop"
+            digest = auditor.digest_of(written)
             auditor.append(
                 RequestEnded(
                     time_ns=time.time_ns(),
@@ -106,10 +122,13 @@ class Admission:
                     sequence=sequence,
                     generated_tokens=len(written),
                     steered_tokens=ledger.steered(newest, last),
-                    output_digest=auditor.digest_of(written),
-                    reason="halted" if halted else "eos" if ended else "length_or_stop",
+                    output_digest=digest,
+                    reason=reason,
                 )
             )
+            place = group * self.expansion + sequence
+            for candidate in generation.beside.at(place) if generation.beside is not None else ():
+                candidate.end(newest, last, tokens=len(written), output_digest=digest, reason=reason)
 
     def _newest(self, generation: Generation, group: int, place: int | None, written: Sequence[int]) -> Step:
         """Return the step that the last pass of a returned sequence decided."""
@@ -141,7 +160,10 @@ def admit(
         got = tuple(input_ids.shape) if isinstance(input_ids, Tensor) else type(input_ids).__name__
         raise RequestError(f"input_ids: got {got}, expected a tensor [row, column] with at least one token")
     mask = attention_mask_of(input_ids, kwargs.get("attention_mask"), pad, eos)
-    requests = read_requests(input_ids, mask, guard, kit.policy)
+    requests = read_requests(
+        input_ids, mask, guard, kit.policy, [other.policy for other in kit.candidates.values()]
+    )
+    closing = eos if pad is None else eos | {pad}
     rows: list[Row] = []
     for group, request in enumerate(requests):
         first = Row(
@@ -150,7 +172,7 @@ def admit(
             prompt=request.prompt,
             user=request.last("user"),
             context=dict(request.context),
-            closing=eos if pad is None else eos | {pad},
+            closing=closing,
             terms=request.terms,
         )
         rows += [first, *(first.fork() for _ in range(expansion - 1))]
@@ -160,6 +182,7 @@ def admit(
         rows=tuple(rows),
         width=input_ids.shape[1],
         expansion=expansion,
+        closing=closing,
     )
 
 

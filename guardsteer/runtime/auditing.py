@@ -82,7 +82,6 @@ class Auditor:
     def attached(self) -> None:
         """Record that the guard is on, with the digests of all that decides what it does."""
         kit = self._first
-        self._listen(kit)
         self.append(
             Attached(
                 time_ns=time.time_ns(),
@@ -95,10 +94,16 @@ class Auditor:
                 classifiers=dict(kit.classifier_digests),
             )
         )
+        self.adopted(kit, "wrap")
+        for name, candidate in kit.candidates.items():
+            self.adopted(candidate, "wrap", name)
 
-    def adopted(self, kit: Kit, source: str) -> None:
-        """Record that requests are admitted under the policy of ``kit`` from here on."""
-        self._listen(kit)
+    def adopted(self, kit: Kit, source: str, track: str = "") -> None:
+        """Record that requests are admitted under the policy of ``kit`` from here on.
+
+        ``track``: as a candidate of this name.
+        """
+        self._listen(kit, track)
         policy = kit.policy
         approval = policy.approval
         self.append(
@@ -115,15 +120,17 @@ class Auditor:
                 approved_by=approval.by if approval else "",
                 approved_at=approval.at if approval else "",
                 approval_key=approval.key if approval else "",
+                track=track,
             )
         )
 
-    def _listen(self, kit: Kit) -> None:
+    def _listen(self, kit: Kit, track: str) -> None:
         """Have the breakers of a kit's classifiers tell what they do."""
         for reading in kit.rows.readings:
             breaker = getattr(reading.classifier, "breaker", None)
             if isinstance(breaker, Breaker):
-                told = _BreakerLog(self, reading.name, breaker.spec.rest_s)
+                name = f"{track}/{reading.name}" if track else reading.name
+                told = _BreakerLog(self, name, breaker.spec.rest_s)
                 breaker.listen(told.tripped, told.restored)
 
     def refused(self, policy: object, error: Exception) -> None:

@@ -20,6 +20,7 @@ from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
 from guardsteer.runtime.switch import Switch
+from guardsteer.runtime.tracks import Beside
 from guardsteer.steer.composing import Composer
 from guardsteer.steer.edits import Cuts
 
@@ -57,6 +58,7 @@ class Generation:
         blackout: Blackout,
         switch: Switch,
         points: frozenset[Point],
+        beside: Beside | None = None,
     ) -> None:
         self.rows = rows
         self.width = width
@@ -66,6 +68,7 @@ class Generation:
         self.beams = beams
         self._blackout = blackout
         self._switch = switch
+        self.beside = beside
         self._unlogged = self._dark = self._ending = False
         self._past = -1
         self._end = 0
@@ -140,7 +143,7 @@ class Generation:
             for row in self.rows:
                 row.silence(self._fresh, halt=self._ending)
         self._layer.take(self.rows, late=late)
-        self.quiet = self._layer.quiet
+        self.quiet = self._layer.quiet and not (self.beside is not None and self.beside.points)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
@@ -232,6 +235,8 @@ class Generation:
         for row, ledger in zip(self.rows, self.ledgers, strict=False):
             if row.news:
                 row.news = ledger.tell(row.step, last)
+        if self.beside is not None:
+            self.beside.follow(self.rows, last)
 
     # --- inside the pass ---------------------------------------------------------------------
 
@@ -241,6 +246,8 @@ class Generation:
         ``hidden: [row, column, width]``.
         """
         self.visited += 1
+        if self.beside is not None and self.beside.points and self._end >= self.width:
+            self._read_beside(self.beside, point, hidden)
         probes = self._probes
         if probes is not None and point in probes.points and self._end >= self.width:
             first = self.width - 1 - self._past
@@ -249,6 +256,13 @@ class Generation:
                 self._complete(probes)
         edit = self._layer.edit(point, hidden)
         return None if edit is None else edit.of(hidden, self.cuts)
+
+    def _read_beside(self, beside: Beside, point: Point, hidden: Tensor) -> None:
+        if point in beside.points:
+            first = self.width - 1 - self._past
+            beside.read(point, hidden if first <= 0 else hidden[:, first:])
+        if self.visited == self._hooked:
+            beside.end_pass(self.rows, self._past, self._fresh)
 
     @property
     def applied(self) -> int:

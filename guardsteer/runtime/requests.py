@@ -15,7 +15,7 @@ from guardsteer.errors import RequestError
 from guardsteer.rules.names import REQUEST_KEYS
 from guardsteer.runtime.terms import Terms, terms_of
 
-__all__ = ["Request", "attention_mask_of", "read_requests"]
+__all__ = ["Request", "attention_mask_of", "missing_turns", "read_requests"]
 
 _OWN_KEYS = ("request", "turns", "strengths")
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -101,7 +101,9 @@ def read_requests(
     names = [request.id for request in requests]
     if not problems and len(set(names)) != len(names):
         problems.append("two rows have one request id; ids must differ")
-    problems += _missing_turns(requests, policy) if not problems else []
+    if not problems:
+        missing = ((row, missing_turns(request, policy)) for row, request in enumerate(requests))
+        problems = [f"row {row}: {message}" for row, message in missing if message]
     if problems:
         raise RequestError("\n".join(problems))
     return requests
@@ -183,17 +185,16 @@ def _as_turns(turns: Any) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(role), int(first), int(end)) for role, first, end in turns)
 
 
-def _missing_turns(requests: Sequence[Request], policy: Policy) -> list[str]:
-    """Name what the policy needs turns for; without them it would silently read or steer nothing."""
+def missing_turns(request: Request, policy: Policy) -> str:
+    """Return what the policy needs turns for that the request does not bring, or nothing.
+
+    Without them it would silently read or steer nothing.
+    """
     needs = [f"classifier {c.name!r} reads the last user turn" for c in policy.classifiers if c.on == "user"]
     needs += [
         f"vector {v.name!r} acts on assistant turns" for v in policy.vectors if "assistant" in v.positions
     ]
-    if not needs:
-        return []
     reads_user = any(c.on == "user" for c in policy.classifiers)
-    return [
-        f"row {row} brings no turns of its chat, but {needs[0]}: build the inputs with guard.chat(messages)"
-        for row, request in enumerate(requests)
-        if request.turns is None or (reads_user and request.last("user") is None)
-    ]
+    if not needs or not (request.turns is None or (reads_user and request.last("user") is None)):
+        return ""
+    return f"it brings no turns of its chat, but {needs[0]}: build the inputs with guard.chat(messages)"

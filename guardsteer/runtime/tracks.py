@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 from guardsteer.core.events import Event, RequestEnded, RequestFailed
 from guardsteer.errors import UnsupportedError
+from guardsteer.host import Point
 from guardsteer.runtime.ledger import Ledger
 from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
 
-__all__ = ["Beside", "Candidate", "Track"]
+__all__ = ["Beside", "Candidate", "Track", "failed"]
 
 _Reads = dict[tuple[int, int], list[float]]
 """What a track's probes read: log-odds by the row's group and the key of the step in force."""
@@ -37,32 +37,32 @@ class Track:
     reads: _Reads = field(default_factory=dict)
 
 
+def failed(track: str, request: str, sequence: int, error: BaseException) -> RequestFailed:
+    """Return the event that a row has no result."""
+    name = type(error).__name__
+    return RequestFailed(time_ns=time.time_ns(), request=request, sequence=sequence, track=track, error=name)
+
+
 class Candidate:
-    """One row of a candidate, as it goes after the row in force; ``start`` makes it, and what tells of it.
+    """One row of a candidate, as it goes after the row in force, from before the prompt's step.
 
     Nothing here raises an ``Exception``: the first one is recorded and ends the candidate's row.
     """
 
     __slots__ = ("_at", "_done", "_ledger", "_row", "_track", "_who")
 
-    def __init__(
-        self, track: Track, request: str, sequence: int, start: Callable[[], tuple[Row, Ledger]]
-    ) -> None:
+    def __init__(self, track: Track, row: Row, ledger: Ledger, request: str, sequence: int) -> None:
         self._track = track
-        self._who: dict[str, Any] = {"request": request, "sequence": sequence, "track": track.name}
+        self._row: Row | None = row
+        self._ledger = ledger
+        self._who = (request, sequence)
         self._at: Step | None = None
         self._done = False
-        self._row: Row | None = None
-        self._ledger: Ledger | None = None
-        try:
-            self._row, self._ledger = start()
-        except Exception as error:
-            self.fail(error)
 
     def follow(self, newest: Step, last: int) -> None:
         """Decide and tell the steps up to ``last`` on the way to ``newest``, both of the row in force."""
-        row, ledger = self._row, self._ledger
-        if row is None or ledger is None or self._done or last < 0:
+        row = self._row
+        if row is None or self._done or last < 0:
             return
         try:
             for step in self._way_to(newest, last):
@@ -75,30 +75,32 @@ class Candidate:
                     self._done = True
                     break
             if row.news:
-                row.news = ledger.tell(row.step, last)
+                row.news = self._ledger.tell(row.step, last)
         except Exception as error:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
         """End the row: either it raised, or the generation did."""
-        ledger, row = self._ledger, self._row
-        self._row = self._ledger = None
-        if ledger is not None and row is not None:
+        row, self._row = self._row, None
+        if row is not None:
             with suppress(Exception):
-                ledger.close(row.step.index)
-        self._track.append(RequestFailed(time_ns=time.time_ns(), **self._who, error=type(error).__name__))
+                self._ledger.close(row.step.index)
+        self._track.append(failed(self._track.name, *self._who, error))
 
     def end(self, newest: Step, last: int, *, tokens: int, output_digest: str, reason: str) -> None:
         """Tell the rest, up to step ``last``, and that the row in force is complete."""
         self.follow(newest, last)
-        if self._row is None or self._ledger is None:
+        if self._row is None:
             return
+        request, sequence = self._who
         reached = min(last, self._row.step.index)
         self._ledger.close(reached)
         self._track.append(
             RequestEnded(
                 time_ns=time.time_ns(),
-                **self._who,
+                request=request,
+                sequence=sequence,
+                track=self._track.name,
                 generated_tokens=tokens,
                 steered_tokens=self._ledger.steered(self._row.step, reached),
                 output_digest=output_digest,
@@ -138,14 +140,14 @@ class Beside:
         self._tracks = tracks
         self._width = width
         self._reading = [(track, probes) for track, _ in tracks if (probes := track.probes) is not None]
-        self.blocks = frozenset(block for _, probes in self._reading for block in probes.blocks)
+        self.points = frozenset(point for _, probes in self._reading for point in probes.points)
 
-    def read(self, block: int, hidden: Tensor) -> None:
-        """Have the probes of ``block`` read ``hidden: [row, column, width]``, from step 0 on."""
+    def read(self, point: Point, hidden: Tensor) -> None:
+        """Have the probes of ``point`` read ``hidden: [row, column, width]``, from step 0 on."""
         for track, probes in list(self._reading):
-            if block in probes.blocks:
+            if point in probes.points:
                 try:
-                    probes.read(block, hidden)
+                    probes.read(point.block, hidden)
                 except Exception as error:
                     self._lose(track, error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from guardsteer import __version__
 from guardsteer.assets import Catalog
 from guardsteer.audit import Journal, open_journal
 from guardsteer.classify import Probe
-from guardsteer.core.policy import Policy
+from guardsteer.core.policy import Binding, Policy
 from guardsteer.core.signals import TextClassifier
+from guardsteer.errors import PolicyError
 from guardsteer.host import check_model, find_layout, fingerprint
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
@@ -32,6 +34,9 @@ def wrap(
     vectors: Mapping[str, Vector] | None = None,
     classifiers: Mapping[str, TextClassifier | Probe] | None = None,
     stop_file: str | Path | None = None,
+    binding: Binding | str | Path | None = None,
+    candidates: Mapping[str, Policy | str | Path] | None = None,
+    trusted: str | Path | None = None,
 ) -> Guard:
     """Put ``model`` under ``policy`` and return the guard; the weights are never touched.
 
@@ -42,6 +47,11 @@ def wrap(
     classifiers and vectors in before those that ship. ``vectors`` and ``classifiers`` give
     some of what the policy names as objects, instead of loading it. ``stop_file``: while this file
     exists, nothing is steered (see ``Guard.stop``).
+
+    ``binding``, or a file that holds one, stands in the place of the policy's own; the same goes for
+    policies that are adopted later. ``candidates`` are policies by name that run beside it in shadow: on the
+    same requests, with no effect but what the audit tells of them. With ``trusted``, a public key or a
+    folder of them, policies and binding files are loaded only if one of these keys signed them.
 
     Raises ``PolicyError``, ``AssetError``, ``BindingError`` (a vector of another model), ``LayoutError``,
     ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is then as it was.
@@ -56,8 +66,21 @@ def wrap(
         catalog=Catalog([Path(root) for root in assets]),
         vectors=vectors or {},
         classifiers=classifiers or {},
+        trusted=None if trusted is None else Path(trusted),
+        explain=audit is not None,
     )
+    beside = {name: builder.build(builder.policy(given)) for name, given in _named(candidates or {})}
+    bound = Path(binding) if isinstance(binding, str) else binding
+    builder = replace(builder, binding=bound, candidates=beside)
     kit = builder.build(builder.policy(policy))
     journal = audit if isinstance(audit, Journal) or audit is None else open_journal(Path(audit))
     auditor = Auditor(journal, kit, owned=journal is not audit, library=__version__)
     return Guard(builder, kit, auditor, stop_file=None if stop_file is None else Path(stop_file))
+
+
+def _named(
+    candidates: Mapping[str, Policy | str | Path],
+) -> list[tuple[str, Policy | str | Path]]:
+    if "" in candidates:
+        raise PolicyError("a candidate needs a name, by which the audit tells it from the policy in force")
+    return list(candidates.items())
