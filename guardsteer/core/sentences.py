@@ -28,6 +28,11 @@ class SentenceCounter:
         self._begun = False
         self._stopped = False
 
+    @property
+    def begun(self) -> bool:
+        """True while a sentence has begun that has not ended."""
+        return self._begun
+
     def push(self, text: str) -> None:
         """Append ``text``; costs the same however much came before."""
         if not self._stopped and _OF_INTEREST.search(text) is None:

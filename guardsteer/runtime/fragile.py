@@ -67,6 +67,15 @@ class Fragile:
             self._states = [entry for entry in self._states if entry[2] or entry[1].late]
         return told
 
+    def read_again(self, text: str) -> Fragile:
+        """Return a copy that has read ``text`` too; nothing is told of it."""
+        twin = self.fork()
+        for _, state, continued in twin._states:
+            if continued and text:
+                state.push(text)
+            state.take()
+        return twin
+
     def fork(self) -> Fragile:
         """Return an independent copy."""
         twin = Fragile()

@@ -1,7 +1,7 @@
 """One row of a generation: its text, its signals, its rules and what they decided, step by step.
 
-Step 0 is the prompt; step ``s`` is the ``s``-th generated token. The steps form a chain from the
-newest to step 0, so that beams share their past and a rewind is a walk.
+Step 0 is the prompt; step ``s`` is the ``s``-th generated token, those that were taken back included.
+The steps form a chain from the newest to step 0, so that beams share their past and a rewind is a walk.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 from guardsteer.classify.guarded import GuardedState, Incident
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Scope
+from guardsteer.core.sentences import SentenceCounter
 from guardsteer.core.signals import TextState
 from guardsteer.runtime.fragile import Befallen, Fragile
+from guardsteer.runtime.past import Light, Past, Reach, Taken
 from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.rowkit import Reading, RowKit
-from guardsteer.runtime.steps import Note, Step
+from guardsteer.runtime.steps import Note, Step, cleared
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import TextReader
 
@@ -36,6 +38,7 @@ class Row:
 
     __slots__ = (
         "_active",
+        "_again",
         "_closing",
         "_engine",
         "_fragile",
@@ -43,14 +46,20 @@ class Row:
         "_incidents",
         "_kit",
         "_lost",
+        "_past",
         "_reader",
+        "_root",
         "_saved",
+        "_sentences",
         "_signals",
         "_waits",
         "acts",
+        "dropped",
         "group",
         "halt_step",
+        "index",
         "news",
+        "over",
         "prompt_key",
         "prompt_tokens",
         "step",
@@ -72,12 +81,20 @@ class Row:
         self.group = group
         self.prompt_tokens = len(prompt)
         self.halt_step = -1
+        # The newest step's index. Ahead of ``step.index`` from a revision to the step that follows it.
+        self.index = 0
+        # By how much an index is ahead of the number of tokens that stayed.
+        self.dropped = 0
+        # Ended for a reason of its own, while other rows go on.
+        self.over = False
         self.news = True
+        self._again = False
         self._closing = closing
         self._incidents: list[Befallen] = []
         self._saved: dict[int, tuple[Any, ...]] = {}
         self._signals: list[float] = [0.0] * kit.program.n_signals
         self._reader = TextReader(kit.vocabulary)
+        self._sentences = SentenceCounter()
         self._active: list[tuple[Reading, TextState]] = []
         self._fragile: Fragile | None = None
         # Probes that give no number at present.
@@ -87,7 +104,10 @@ class Row:
         self._waits = kit.program.has_within and terms.mode != "off"
         if terms.mode != "off":
             self._read_prompt(prompt, user)
-        self.step = Step(None, 0, -1, hash(tuple(prompt)), kit.idle)
+        self._past: Past | None = None
+        if kit.revising and self.acts:
+            self._past = Past(Reach.of(kit.revising), self._light(None), *self._readers())
+        self.step = self._root = Step(None, 0, -1, hash(tuple(prompt)), kit.idle, 0)
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
         self._settle(self.step, self._engine.before(self._signals))
@@ -118,20 +138,31 @@ class Row:
 
     def advance(self, token: int) -> None:
         """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
+        if self._past is not None and not self._again:
+            self._past.keep(self.step.written, self._light(self.step))
+        self.index = index = self.index + 1
         parent = self.step
-        step = self.step = Step(parent, parent.index + 1, token, hash((parent.key, token)), self._kit.idle)
+        if self._again and index == self.dropped:
+            self._ask_again()
+            return
+        key = hash((parent.key, token))
+        step = self.step = Step(parent, index, token, key, self._kit.idle, parent.written + 1)
         if self.halt_step >= 0:
             step.complete = True
             return
-        if token in self._closing:
+        if token in self._closing or self.over:
             # Nothing is decided at the end of a text, nor at the padding behind it, which may also follow
             # a row that something else ended. A row that goes on after all is read on.
             step.complete = True
             step.note = Note((), ())
+            step.cleared = cleared(parent)
             self.news = True
             return
         text = self._reader.push(token)
+        if self._past is not None:
+            self._past.read(text)
         if text:
+            self._sentences.push(text)
             for reading, state in self._active:
                 try:
                     state.push(text)
@@ -141,11 +172,11 @@ class Row:
         if self._fragile is not None:
             self._incidents += self._fragile.read(text, self._signals)
         engine = self._engine
-        plan = engine.before(self._signals)
+        plan = engine.before(self._signals, self._sentences.ended)
         if self._holding:
             plan = parent.plan if parent.plan.revise < 0 else replace(parent.plan, revise=-1)
         step.complete = not self._waits
-        settled = self._waits or (plan is parent.plan and parent.parent is not None)
+        settled = (self._waits or (plan is parent.plan and parent.parent is not None)) and not self._again
         if settled and not engine.changes and not self._incidents and plan.halt < 0:
             step.plan = plan
         else:
@@ -183,11 +214,17 @@ class Row:
             self.halt_step = step.index
             plan = Plan(self._kit.idle.strengths, plan.rules, plan.halt)
         parent = step.parent
+        if parent is not None and step.written == 0:
+            # The prompt's last token is not steered as generated ones are, so its plan is one of its own.
+            plan = replace(plan)
         step.plan = plan
         changes = self._engine.changes
         edge = plan.halt >= 0 or (
             step.complete and (parent is None or parent.index == 0 or plan is not parent.plan)
         )
+        if self._again:
+            # All that acted was told as ended with the text that was taken back.
+            self._again, edge = not step.complete, True
         if changes or edge or self._incidents:
             kept = step.note or Note((), ())
             incidents = (*kept.incidents, *self._incidents)
@@ -226,23 +263,99 @@ class Row:
         self._active = [entry for entry in self._active if entry[0] is not reading]
         self._incidents.append((reading.name, Incident("failed", f"{type(error).__name__}: {error}")))
 
+    # --- taking text back ----------------------------------------------------------------------
+
+    def take_back(self) -> Taken | None:
+        """Take text back as the newest step's plan says, and return what; None where it says no such thing.
+
+        The last token that stays has to come again: the next ``advance`` reads it and decides its step
+        anew. Where nothing was written yet, nothing goes, and the next token is the next.
+        """
+        past, rule, written = self._past, self.step.plan.revise, self.step.written
+        if rule < 0 or past is None or self.over or self.halt_step >= 0 or self._again:
+            return None
+        kept, old = past.target(rule, written), self._engine
+        if written:
+            self._restore(past.back(kept), past)
+            self._engine.take_revisions(old)
+            self.dropped = self.index + 1 - kept
+            self._again = True
+        self._engine.revised(rule)
+        past.reach = past.reach.counted(rule)
+        revision = past.reach.count(rule)
+        if past.reach.spent:
+            self._past = None
+        return Taken(rule, self.index, kept, written - kept, revision)
+
+    def _ask_again(self) -> None:
+        """Decide the prompt's step anew: all that was written was taken back."""
+        root = self.step
+        step = self.step = Step(root, self.index, -1, root.key, self._kit.idle, 0)
+        plan = self._engine.before(self._signals, self._sentences.ended)
+        step.complete = not self._waits
+        self._settle(step, plan)
+
+    @property
+    def floor(self) -> int:
+        """How many of the row's tokens no rule can take back any more."""
+        past = self._past
+        if past is None or self.over or self.halt_step >= 0:
+            return self.step.written + 1
+        if not self._again and past.at != self.step.written:
+            past.keep(self.step.written, self._light(self.step))
+        return past.floor
+
+    def read_last(self, token: int) -> None:
+        """Read the last token of a row that has ended; no pass follows, so nothing is steered there."""
+        index = self.index
+        self.advance(token)
+        self.index = index
+        step = self.step
+        step.complete = True
+        if any(step.plan.strengths):
+            step.plan = replace(step.plan, strengths=self._kit.idle.strengths)
+
+    def _light(self, step: Step | None) -> Light:
+        engine, reader, sentences = self._engine.fork(), self._reader.fork(), self._sentences.fork()
+        return Light(step, engine, reader, sentences, tuple(self._signals), self._lost)
+
+    def _restore(self, light: Light, past: Past) -> None:
+        self.step = light.step or self._root
+        self._engine, self._reader = light.engine.fork(), light.reader.fork()
+        self._sentences = light.sentences.fork()
+        self._signals, self._lost = list(light.signals), light.lost
+        self._active, self._fragile = past.read_again()
+        self._incidents = []
+
+    def _readers(self) -> tuple[list[tuple[Reading, TextState]], Fragile | None]:
+        active = [(reading, state.fork()) for reading, state in self._active]
+        return active, None if self._fragile is None else self._fragile.fork()
+
+    # --- forks and rewinds ---------------------------------------------------------------------
+
     def fork(self) -> Row:
         """Return an independent row with the same past, for a beam that splits."""
         copy = Row.__new__(Row)
         for name in (
+            "_again",
             "_closing",
             "_holding",
             "_kit",
+            "_root",
             "_waits",
             "acts",
+            "dropped",
             "group",
+            "index",
             "news",
+            "over",
             "prompt_key",
             "prompt_tokens",
             "step",
         ):
             setattr(copy, name, getattr(self, name))
         copy._saved = {}
+        copy._past = None if self._past is None else self._past.fork()
         copy._load(self._state())
         return copy
 
@@ -265,6 +378,7 @@ class Row:
         if saved is None:
             return False
         self.step = saved[0]
+        self.index = index
         self._load(saved[1:])
         return True
 
@@ -272,8 +386,8 @@ class Row:
         return (
             self._engine.fork(),
             self._reader.fork(),
-            [(reading, state.fork()) for reading, state in self._active],
-            None if self._fragile is None else self._fragile.fork(),
+            *self._readers(),
+            self._sentences.fork(),
             list(self._signals),
             self._lost,
             self.halt_step,
@@ -281,5 +395,5 @@ class Row:
 
     def _load(self, state: tuple[Any, ...]) -> None:
         self._engine, self._reader, self._active, self._fragile = state[:4]
-        self._signals, self._lost, self.halt_step = state[4:]
+        self._sentences, self._signals, self._lost, self.halt_step = state[4:]
         self._incidents = []

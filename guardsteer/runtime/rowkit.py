@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from guardsteer.core.plan import Plan
-from guardsteer.core.policy import Scope
+from guardsteer.core.policy import ReviseSpec, Scope
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.runtime.resting import Resting
@@ -36,13 +36,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class RowKit:
-    """What all rows of a guard share; ``explain``: somebody wants to know of every comparison."""
+    """What all rows of a guard share; ``explain``: somebody wants to know of every comparison.
+
+    ``revising`` holds, by number, the rules that may take text back.
+    """
 
     program: Any
     readings: tuple[Reading, ...]
     vocabulary: Vocabulary
     idle: Plan
     explain: bool = False
+    revising: Mapping[int, ReviseSpec] = field(default_factory=dict)
 
     def start(self, context: dict[str, Any], terms: Terms) -> Any:
         """Return the rules of a row: of the request's keys, those that the policy knows."""

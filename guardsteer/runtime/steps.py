@@ -8,7 +8,7 @@ from typing import Any
 from guardsteer.core.plan import Plan
 from guardsteer.runtime.fragile import Befallen
 
-__all__ = ["Note", "Step"]
+__all__ = ["Note", "Step", "cleared", "step_at", "with_written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +24,58 @@ class Note:
 
 
 class Step:
-    """One decided step; ``key`` identifies the tokens from the prompt up to here.
+    """One decided step; ``key`` identifies the tokens from the prompt up to here, ``written`` counts them.
 
-    ``complete`` is False while the step waits for a probe.
+    ``index`` counts decode iterations: it is ahead of ``written`` where text was taken back. ``complete``
+    is False while the step waits for a probe. ``cleared`` belongs to the function of that name.
     """
 
-    __slots__ = ("complete", "index", "key", "note", "parent", "plan", "token")
+    __slots__ = ("cleared", "complete", "index", "key", "note", "parent", "plan", "token", "written")
 
-    def __init__(self, parent: Step | None, index: int, token: int, key: int, plan: Plan) -> None:
+    def __init__(
+        self, parent: Step | None, index: int, token: int, key: int, plan: Plan, written: int
+    ) -> None:
         self.parent = parent
         self.index = index
+        self.written = written
+        self.cleared = -1
         self.token = token
         self.key = key
         self.plan = plan
         self.note: Note | None = None
         self.complete = False
+
+
+def cleared(step: Step | None) -> int:
+    """Return how many tokens may be released once ``step`` is decided, by what plans so far hold back.
+
+    Where nothing is held back, the token that was not read yet may be too. What was released stays so.
+    """
+    waiting: list[Step] = []
+    while step is not None and step.cleared < 0:
+        waiting.append(step)
+        step = step.parent
+    released = 0 if step is None else step.cleared
+    for later in reversed(waiting):
+        plan = later.plan
+        if plan.halt < 0 and plan.revise < 0:
+            free = later.written + 1 if plan.hold_back < 0 else later.written - plan.hold_back
+            released = max(released, free)
+        later.cleared = released
+    return released
+
+
+def step_at(newest: Step, last: int) -> Step:
+    """Return the step that stood at ``last``: the newest of a chain whose index is not above it."""
+    step = newest
+    while step.index > last and step.parent is not None:
+        step = step.parent
+    return step
+
+
+def with_written(newest: Step, written: int) -> Step:
+    """Return the newest step of a chain behind which no more than ``written`` tokens stood."""
+    step = newest
+    while step.written > written and step.parent is not None:
+        step = step.parent
+    return step
