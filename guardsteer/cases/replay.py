@@ -76,36 +76,55 @@ class _Row:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A token that stayed so far (the first is the prompt), and the row once it was decided.
+
+    ``ended``: how many sentences had ended with it; ``begun``: it began another.
+    """
+
+    row: _Row
+    piece: str
+    ended: int
+    begun: bool
+
+
 def replay(policy: Policy, program: Program, case: Case, classifiers: Classifiers) -> Iterator[Seen]:
     """Yield what holds at each step of ``case``, up to the one that halts.
 
     Raises ``RequestError`` where the case's request cannot be admitted, and whatever a classifier raises.
     """
     row = _begin(policy, program, case, classifiers)
+    origin = row.fork()
     names = list(program.signal_index)
     specs = {spec.name: spec for spec in policy.classifiers}
+    scripted = [program.signal_index[name] for script in case.scripts for name in script.signals]
     told: int | None = None
-    # The row as it was decided at the prompt and after each token that stayed.
-    kept: list[_Row] = []
+    past: list[_Token] = []
     pieces, left = iter(case.generation), len(case.generation)
-    step, writes = 0, False
+    step, again = 0, False
     while step < case.steps or left:
-        piece = next(pieces, "") if writes else ""
-        left -= bool(left) and writes
+        if not again:
+            piece = next(pieces, "") if step else ""
+            left -= bool(left and step)
         _read(row, piece)
         if step < len(case.scripts):
             _script(row, case.scripts[step], program, specs)
             told = case.scripts[step].sentences if case.scripts[step].sentences is not None else told
-        plan = _decide(row, row.sentences.ended if told is None else told)
+        ended = row.sentences.ended if told is None else told
+        plan = _decide(row, ended)
         yield _seen(row, step, piece if step else case.user or case.prompt, names, plan)
         if plan.halt >= 0:
             return
-        kept[len(kept) if writes else -1 :] = [row.fork()]
-        spec = policy.rules[plan.revise].revise if plan.revise >= 0 else None
-        # After a revision, the last token that stayed is decided anew before another is written.
-        writes = spec is None
-        if spec is not None:
-            row = _take_back(kept, row, plan.revise, spec)
+        past.append(_Token(row.fork(), piece, ended, told is None and row.sentences.begun))
+        # The last token that stays is read and decided anew before another is written.
+        again = plan.revise >= 0
+        if again:
+            before = row.signals
+            row, piece = _taken_back(program, past, origin, row, plan.revise)
+            # What a case scripts stands until it scripts something else.
+            for slot in scripted:
+                row.signals[slot] = before[slot]
         step += 1
 
 
@@ -179,18 +198,24 @@ def _note(row: _Row) -> None:
             row.fires[change.name] = change.up
 
 
-def _take_back(kept: list[_Row], row: _Row, rule: int, spec: ReviseSpec) -> _Row:
-    """Return the row as it was before the text that ``spec`` drops; ``kept`` loses it too."""
-    place = _place(kept, len(kept) - 1, spec)
-    restored = kept[place].fork()
-    del kept[place + 1 :]
+def _taken_back(program: Program, past: list[_Token], origin: _Row, row: _Row, rule: int) -> tuple[_Row, str]:
+    """Return the row before it read the last token that stays, and that token; the others leave ``past``."""
+    stays = _stays(past, program.revises[rule])
+    restored = (past[stays - 1].row if stays else origin).fork()
     restored.rules.take_revisions(row.rules)
     restored.rules.revised(rule)
-    return restored
+    piece = past[stays].piece
+    del past[stays:]
+    return restored, piece
 
 
-def _place(kept: Sequence[_Row], last: int, spec: ReviseSpec) -> int:
+def _stays(past: Sequence[_Token], spec: ReviseSpec) -> int:
+    """Return how many tokens stay: the newest always goes, and with it a sentence that it ended."""
+    written = len(past) - 1
     if spec.tokens is not None:
-        return max(0, last - spec.tokens)
-    ended = kept[last].sentences.ended
-    return next(place for place in range(last + 1) if kept[place].sentences.ended == ended)
+        return max(0, written - spec.tokens)
+    for token in range(written - 1, 0, -1):
+        if past[token].ended > past[token - 1].ended:
+            # A token that ends a sentence and begins the next goes with the next.
+            return token - 1 if past[token].begun else token
+    return 0

@@ -267,6 +267,49 @@ def test_a_revision_to_the_sentence_drops_what_came_after_its_end() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("pieces", "rude_at", "written_anew"),
+    [
+        # The newest token goes, though it ended a sentence itself.
+        ('["One. ", "damn. ", two]', 2, 4),
+        # A token that ends a sentence and begins another goes with the other.
+        ('[One, ". Two", " damn", three]', 3, 5),
+        ("[damn, two]", 1, 3),
+    ],
+)
+def test_what_a_revision_to_the_sentence_leaves(pieces: str, rude_at: int, written_anew: int) -> None:
+    text = REVISING.replace("tokens: 2", "back_to: sentence")
+    (result,) = report_of(
+        f"""
+  - name: sentence
+    generation: {pieces}
+    expect:
+      - {{at: {rude_at}, revise: mend}}
+      - {{from: {rude_at + 1}, to: {written_anew}, flags: {{rude: down}}}}
+""",
+        text,
+    ).results
+    assert not result.mismatches
+    assert result.steps == written_anew + 1
+
+
+def test_the_token_that_is_decided_anew_counts_once() -> None:
+    text = REVISING.replace(
+        "asking: {literals: [refund, invoice], on: user}", "asking: {literals: [um], on: generation}"
+    ).replace("enter: 0.5}\n  low", "enter: 0.5, after: 3}\n  low")
+    assert not only(
+        """
+  - name: three in a row, of which two were taken back
+    generation: [um, " a", " damn", " b", " c"]
+    expect:
+      - {at: 3, revise: mend, flags: {billing: up}}
+      - {from: 4, to: 5, flags: {billing: down}}
+      - {at: 6, flags: {billing: up}}
+""",
+        text,
+    )
+
+
 def test_sentences_are_counted_in_text_and_may_be_scripted() -> None:
     text = POLICY.replace("strength: 0.3}", "strength: 0.3, until: sentence_end}")
     case = """
