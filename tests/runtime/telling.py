@@ -1,0 +1,88 @@
+"""What the log tells of a row, made comparable: events as mappings, without times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import guardsteer
+from guardsteer.audit import read
+from guardsteer.core.events import ActivationBegan, ActivationEnded
+from tests.runtime.harness import POLICY, SPECIAL, Bench, batch, policy_file
+
+TOKENS = 14
+PROMPTS = [[40, 77, 90, 101, 60, 45, 33], [55, 66, 80], [70, 71, 72, 73, 74, 90, 31, 44, 51]]
+
+
+def wrap(made: Bench, folder: Path, text: str = POLICY, **options: Any) -> Any:
+    """Put the bench's model under a policy, with its log in ``folder / "log"``."""
+    given = {"vectors": made.vectors, "classifiers": made.classifiers, "audit": folder / "log", **options}
+    return guardsteer.wrap(made.model, made.tokenizer, policy=policy_file(folder, text), **given)
+
+
+def run(model: Any, prompts: list[list[int]] = PROMPTS, **options: Any) -> list[list[int]]:
+    """Generate greedily, all rows to the same length; requests of a guard are named r0, r1 and so on."""
+    inputs = batch(prompts)
+    settings: dict[str, Any] = {
+        "max_new_tokens": TOKENS,
+        "do_sample": False,
+        "suppress_tokens": list(SPECIAL),
+    }
+    if "guard" in options:
+        options["guard"] = [{"request": f"r{n}", **given} for n, given in enumerate(options["guard"])]
+    ids = model.generate(**inputs, **{**settings, **options})
+    return [row[inputs["input_ids"].shape[1] :] for row in ids.tolist()]
+
+
+def told(
+    folder: Path, request: str, *, track: str = "", sequence: int = 0, without: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """Return all that the log tells of a row on one track, in order."""
+    left_out = {"time_ns", "track", *without}
+    found = []
+    for stored in read(folder / "log", request):
+        event = stored.event
+        if getattr(event, "track", "") == track and getattr(event, "sequence", -1) == sequence:
+            fields = msgspec.to_builtins(event)
+            kind = {"kind": type(event).__name__}
+            # Defaults are left out of records, and a mode is compared where it is given.
+            mode = {"mode": event.mode} if "mode" not in left_out and hasattr(event, "mode") else {}
+            found.append({**{k: v for k, v in fields.items() if k not in left_out}, **kind, **mode})
+    return found
+
+
+def kinds(events: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the kinds of events, in order."""
+    return [event["kind"] for event in events]
+
+
+def strengths(
+    folder: Path,
+    request: str,
+    length: int,
+    *,
+    track: str = "",
+    mode: str = "enforce",
+    sequence: int = 0,
+    vectors: tuple[str, ...] = ("one", "two", "three"),
+) -> list[tuple[float, ...]]:
+    """Return the strengths of every position, rebuilt from the log's activations alone."""
+    rows = [[0.0] * len(vectors) for _ in range(length)]
+    begun: dict[str, ActivationBegan] = {}
+    for stored in read(folder / "log", request):
+        event = stored.event
+        if not isinstance(event, ActivationBegan | ActivationEnded):
+            continue
+        if (event.track, event.mode, event.sequence) != (track, mode, sequence):
+            continue
+        if isinstance(event, ActivationBegan):
+            begun[event.vector] = event
+            continue
+        assert begun.pop(event.vector).position == event.first
+        for position in range(event.first, event.last + 1):
+            rows[position][vectors.index(event.vector)] = event.applied
+    assert not begun, "every activation ends"
+    return [tuple(row) for row in rows]
