@@ -116,7 +116,8 @@ def replay(policy: Policy, program: Program, case: Case, classifiers: Classifier
         yield _seen(row, step, piece if step else case.user or case.prompt, names, plan)
         if plan.halt >= 0:
             return
-        past.append(_Token(row.fork(), piece, ended, told is None and row.sentences.begun))
+        if program.revises:
+            past.append(_Token(row.fork(), piece, ended, told is None and row.sentences.begun))
         # The last token that stays is read and decided anew before another is written.
         again = plan.revise >= 0
         if again:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
@@ -181,6 +182,8 @@ def _take(row: RowRecord, event: object) -> None:
             row.halts.append(event)
             row.last_step = max(row.last_step, step)
         case RowRevised(step=step):
+            if event.mode == "enforce" and row.live is None:
+                _rewind(row, event)
             row.revisions.append(event)
             row.last_step = max(row.last_step, step)
         case ClassifierLate():
@@ -195,6 +198,20 @@ _TRUTHS: Mapping[str, State] = {"true": True, "false": False}
 def _turn(row: RowRecord, turns: dict[str, list[Turn]], name: str, turn: Turn) -> None:
     row.last_step = max(row.last_step, turn.step)
     turns.setdefault(name, []).append(turn)
+
+
+def _rewind(row: RowRecord, event: RowRevised) -> None:
+    """Put flags, comparisons and rules back to what they were before the last token that stayed was read.
+
+    That token is decided anew at the next step, and the log tells what changes from there.
+    """
+    at_start = event.position <= row.prompt_tokens
+    before = -1 if at_start else row.step_at(event.position - 2, _revised(row))
+    for turns in (*row.flags.values(), *row.conditions.values(), *row.rules.values()):
+        place = bisect_right(turns, before, key=lambda turn: turn.step)
+        state = turns[place - 1] if place else Turn(0, False, {})
+        if turns[-1] is not state:
+            turns.append(state._replace(step=event.step + 1))
 
 
 def _revised(row: RowRecord) -> int:

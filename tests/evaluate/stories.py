@@ -116,7 +116,7 @@ def story(
         for name, score in given.items():
             signals[program.signal_index[name]] = score
         plan = row.before(signals)
-        events += [_change(change, step, who) for change in row.changes]
+        events += [change_event(change, step, who) for change in row.changes]
         shadow = mode == "shadow" or bool(track)
         acting = (plan.shadow or plan) if shadow else plan
         events += _activations(policy, program, acting, step, who, open_, "shadow" if shadow else "enforce")
@@ -141,7 +141,8 @@ def story(
     return events
 
 
-def _change(change: Change, step: int, who: Mapping[str, Any]) -> Event:
+def change_event(change: Change, step: int, who: Mapping[str, Any]) -> Event:
+    """Return what the ledger tells of a change."""
     if change.kind == "flag":
         assert not isinstance(change.scores, dict)
         return FlagChanged(**who, step=step, flag=change.name, up=change.up, score=change.scores)

@@ -24,9 +24,22 @@ from guardsteer.core.events import (
 from guardsteer.errors import AuditError
 from guardsteer.evaluate.explain import Explanation, RuleStory, explain, narrowed
 from guardsteer.evaluate.explain_text import format_explanation
-from tests.evaluate.stories import PROMPT, TIME_NS, UP, adopted, policy_of, stored, story
+from guardsteer.rules import RowRules
+from tests.evaluate.stories import (
+    PROMPT,
+    TIME_NS,
+    UP,
+    adopted,
+    change_event,
+    policy_of,
+    program_of,
+    stored,
+    story,
+)
 
 NAN = math.nan
+WHO: dict[str, Any] = {"time_ns": TIME_NS + 10, "request": "r", "sequence": 0}
+Scores = list[dict[str, float]]
 POLICY = policy_of()
 
 
@@ -156,6 +169,52 @@ def test_a_rule_record_that_was_left_out_or_turned_round_is_noticed(
     place = data.draw(st.sampled_from(rules))
     changed = events[:place] + events[place + 1 :]
     assert explained(changed).disagreements
+
+
+REVISING = policy_of(
+    POLICY.text.replace(
+        "  - {id: stop, when: low && billing && step > 8, halt: true}",
+        "  - {id: mend, when: mood.sad > 0.9, revise: {tokens: 2, then: continue}, "
+        "add: {vector: praise, strength: 0.1}}",
+    )
+)
+
+
+@given(STEPS, STEPS)
+def test_after_a_revision_the_truths_are_those_of_the_text_that_stayed(first: Scores, then: Scores) -> None:
+    """Flags and rules that were up on text that was taken back are down again, and the log is whole."""
+    first = [*first, {"intent.billing": 0.9}, {"mood.sad": 0.2}, {"mood.sad": 0.95}]
+    row = program_of(REVISING).start({"tier": 1}, explain=True)
+    events: list[Event] = [story(REVISING, [{}], context={"tier": 1})[0]]
+    signals, order = [0.0] * 3, list(row.program.signal_index)
+    past: list[tuple[RowRules, list[float], dict[str, float]]] = [(row.fork(), list(signals), {})]
+    step, queue = 0, list(first)
+    revised = False
+    while queue:
+        scores = queue.pop(0)
+        for name, score in scores.items():
+            signals[order.index(name)] = score
+        plan = row.before(signals)
+        events += [change_event(change, step, WHO) for change in row.changes]
+        past.append((row.fork(), list(signals), scores))
+        if plan.revise >= 0 and not revised:
+            revised = True
+            stays = max(0, len(past) - 2 - 2)
+            events.append(
+                RowRevised(**WHO, step=step, rule="mend", position=PROMPT + stays, dropped=2, revision=1)
+            )
+            restored, kept, _ = past[stays]
+            restored = restored.fork()
+            restored.take_revisions(row)
+            restored.revised(plan.revise)
+            queue = [past[stays + 1][2], *then]
+            row, signals = restored, list(kept)
+        step += 1
+    assert revised
+    found = explain(stored([adopted(REVISING), *events]), "r")[0]
+    assert not found.disagreements
+    (last,) = (s for s in of_rule(found, "mend").stretches if s.last == found.last_step)
+    assert last.fires == (last.condition != "false")
 
 
 def test_a_comparison_that_is_not_in_the_log_is_unknown_and_blames_nobody() -> None:
