@@ -77,7 +77,7 @@ class Admission:
             row = generation.rows[place]
             if not generation.beams:
                 ledger.tell(row.step, generation.applied)
-                ledger.close(generation.applied)
+                ledger.close(row.step, generation.applied)
             group, sequence = divmod(place, self.expansion)
             auditor.append(
                 RequestFailed(
@@ -112,7 +112,7 @@ class Admission:
             ledger = generation.ledgers[group * self.expansion + sequence]
             last = max(len(written) - 1, 0)
             ledger.tell(newest, last)
-            ledger.close(last)
+            ledger.close(newest, last)
             reason = "halted" if _halted(newest, last) else "eos" if ended else "length_or_stop"
             digest = auditor.digest_of(written)
             auditor.append(

@@ -116,7 +116,7 @@ class Generation:
         self._fresh = fresh - self.width + 1
         plain = columns == 1 and past >= self.width
         self._layer.begin(past, end, plain=plain)
-        if plain and self.rows[0].step.index == past - self.width:
+        if plain and self.rows[0].index == past - self.width:
             for row, token in zip(self.rows, input_ids.tolist(), strict=True):
                 row.advance(token[0])
         elif end > self.width:
@@ -150,14 +150,14 @@ class Generation:
         start = max(past, self.width)
         if not cached:
             start = end - 1
-            self._match([ids[self.width :] for ids in tokens])
+            self._match([ids[self.width + row.dropped :] for row, ids in zip(self.rows, tokens, strict=True)])
         index = start - self.width
         # All tokens behind the first of a pass are drafts, and so is the first where the prompt leads.
         drafting = cached and (end - start > 1 or past < self.width)
         for row, ids in zip(self.rows, tokens, strict=True):
-            if row.step.index != index and not row.rewind(index):
+            if row.index != index and not row.rewind(index):
                 raise UnsupportedError(
-                    f"the sequence was rewound from token {row.step.index} to token {index}, whose state "
+                    f"the sequence was rewound from token {row.index} to token {index}, whose state "
                     "was not kept; this way of decoding cannot be guarded"
                 )
             row.forget()

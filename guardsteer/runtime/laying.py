@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from guardsteer.core.plan import Plan
+from guardsteer.core.policy import Position
 from guardsteer.host import Point, point_at
 from guardsteer.runtime.ledger import GENERATED, Spans
 from guardsteer.runtime.row import Row
+from guardsteer.runtime.steps import Step
 from guardsteer.steer.composing import Composer, Run
 from guardsteer.steer.edits import Edit
 
@@ -35,7 +37,7 @@ class _Shown:
         self.version = 0
         self.runs: list[Run] = []
 
-    def take(self, rows: Sequence[Row], composer: Composer) -> None:
+    def take(self, rows: Sequence[Row], composer: Composer, spans: Sequence[Spans]) -> None:
         plans = self.plans
         changed = False
         for place, row in enumerate(rows):
@@ -47,9 +49,9 @@ class _Shown:
             self.version += 1
             self.quiet = not any(plan is not None and any(plan.strengths) for plan in plans)
             self.runs = [
-                (place, 0, 1, composer.masked(plan.strengths, GENERATED))
-                for place, plan in enumerate(plans)
-                if plan is not None and any(plan.strengths)
+                (place, 0, 1, composer.masked(row.step.plan.strengths, _kinds(row, row.step, spans)))
+                for place, row in enumerate(rows)
+                if any(row.step.plan.strengths)
             ]
 
 
@@ -87,7 +89,7 @@ class Layer:
     def take(self, rows: Sequence[Row], *, late: bool) -> None:
         """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe."""
         if self._plain:
-            (self._late if late else self._early).take(rows, self._composer)
+            (self._late if late else self._early).take(rows, self._composer, self._spans)
         else:
             self._rows, self._runs = rows, None
 
@@ -113,15 +115,26 @@ class Layer:
         past, end = self._past, self._end
         runs: list[Run] = []
         step = row.step
+        # What was taken back has moved the row's tokens so far to the right.
+        prompt_end = self._width + row.dropped
+        # From here on newer steps than the prompt's decide.
+        decided = prompt_end
         while step.parent is not None:
-            column = self._width - 1 + step.index
-            if past <= column < end and any(step.plan.strengths):
-                first = column - past
-                runs.append((place, first, first + 1, masked(step.plan.strengths, GENERATED)))
+            column = prompt_end - 1 + step.written
+            if step.written or column < decided:
+                if past <= column < end and any(step.plan.strengths):
+                    kinds = _kinds(row, step, self._spans)
+                    runs.append((place, column - past, column - past + 1, masked(step.plan.strengths, kinds)))
+                decided = min(decided, column)
             step = step.parent
-        pad = self._width - row.prompt_tokens
+        pad = prompt_end - row.prompt_tokens
         for first, last, kinds in self._spans[row.group].runs:
-            low, high = max(first + pad, past), min(last + pad, end)
+            low, high = max(first + pad, past), min(last + pad, end, decided)
             if low < high and any(step.plan.strengths):
                 runs.append((place, low - past, high - past, masked(step.plan.strengths, kinds)))
         return runs
+
+
+def _kinds(row: Row, step: Step, spans: Sequence[Spans]) -> frozenset[Position]:
+    """Return what the position is that ``step`` decides: generated, or the prompt's last."""
+    return GENERATED if step.written else spans[row.group].runs[-1][2]

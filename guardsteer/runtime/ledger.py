@@ -19,13 +19,15 @@ from guardsteer.core.events import (
     Event,
     FlagChanged,
     RowHalted,
+    RowRevised,
     RuleFired,
     RuleReleased,
 )
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Mode, Position
 from guardsteer.runtime.acting import Acting, LedgerKit
-from guardsteer.runtime.row import Step
+from guardsteer.runtime.past import Taken
+from guardsteer.runtime.steps import Step, step_at
 from guardsteer.runtime.terms import Terms
 
 __all__ = ["Ledger", "LedgerKit", "Spans"]
@@ -89,9 +91,30 @@ class Ledger:
             self._tell_step(step)
         return more
 
-    def close(self, last: int) -> None:
+    def take_back(self, newest: Step, taken: Taken) -> None:
+        """Tell all up to ``newest``, on account of which text was taken back, and that it was.
+
+        What acted on that text ends with it.
+        """
+        self.tell(newest, taken.step)
+        if taken.dropped:
+            position = self._prompt - 1 + newest.written
+            self._acting.close(position)
+            self._shadow.close(position)
+        self._kit.append(
+            RowRevised(
+                **self._common(),
+                step=taken.step,
+                rule=self._kit.rule(taken.rule),
+                position=self._prompt + taken.kept,
+                dropped=taken.dropped,
+                revision=taken.revision,
+            )
+        )
+
+    def close(self, newest: Step, last: int) -> None:
         """End the activations that are still open; ``last`` is the last step whose pass chose a token."""
-        position = self._prompt - 1 + last
+        position = self._prompt - 1 + step_at(newest, last).written
         self._acting.close(position)
         self._shadow.close(position)
         for name in sorted(self._late):
@@ -106,11 +129,12 @@ class Ledger:
         count = 0
         step: Step | None = newest
         while step is not None:
-            kinds = GENERATED if step.parent is not None else self._spans.runs[-1][2]
+            kinds = GENERATED if step.written else self._spans.runs[-1][2]
             plan = step.plan.shadow or step.plan if self._kit.track else step.plan
             if step.index <= last and any(masked(plan.strengths, kinds)):
                 count += 1
-            step = step.parent
+            # Only the newest decision at the prompt's end chose a token that stayed.
+            step = step.parent if step.written else None
         return count
 
     def _tell_step(self, step: Step) -> None:
@@ -129,11 +153,12 @@ class Ledger:
         if halt >= 0 and halt != self._shadow_halt:
             self._halt(step, halt, "shadow", common)
         self._shadow_halt = halt
-        if step.index == 0:
+        if step.parent is None:
             for first, _, kinds in self._spans.runs:
                 self._apply(step.plan, first, kinds, note.signals)
         else:
-            self._apply(step.plan, self._prompt - 1 + step.index, GENERATED, note.signals)
+            kinds = GENERATED if step.written else self._spans.runs[-1][2]
+            self._apply(step.plan, self._prompt - 1 + step.written, kinds, note.signals)
 
     def _common(self) -> dict[str, Any]:
         return {"time_ns": time.time_ns(), **self._who}
@@ -155,7 +180,7 @@ class Ledger:
                 **common,
                 step=step.index,
                 rule=self._kit.rule(rule),
-                position=self._prompt + step.index,
+                position=self._prompt + step.written,
                 fallback_digest=self._kit.fallback_digest,
                 mode=mode,
             )

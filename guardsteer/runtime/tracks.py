@@ -84,7 +84,7 @@ class Candidate:
         row, self._row = self._row, None
         if row is not None:
             with suppress(Exception):
-                self._ledger.close(row.step.index)
+                self._ledger.close(row.step, row.step.index)
         self._track.append(failed(self._track.name, *self._who, error))
 
     def end(self, newest: Step, last: int, *, tokens: int, output_digest: str, reason: str) -> None:
@@ -94,7 +94,7 @@ class Candidate:
             return
         request, sequence = self._who
         reached = min(last, self._row.step.index)
-        self._ledger.close(reached)
+        self._ledger.close(self._row.step, reached)
         self._track.append(
             RequestEnded(
                 time_ns=time.time_ns(),
