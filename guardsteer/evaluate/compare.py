@@ -114,8 +114,10 @@ def compare(events: Iterable[StoredEvent], candidate: str | None = None) -> Comp
     gathered = gather(events)
     names = sorted({track for _, track in gathered.rows if track})
     name = _chosen(names, candidate)
-    live = {key: row for (key, track), row in gathered.rows.items() if not track}
-    beside = {key: row for (key, track), row in gathered.rows.items() if track == name}
+    live, beside = (
+        {key: row for (key, track), row in gathered.rows.items() if track == wanted and not _off(row)}
+        for wanted in ("", name)
+    )
     failed = {key for key, row in beside.items() if row.failed is not None}
     both = [key for key in live if key in beside and key not in failed]
     policies: dict[tuple[str, str], int] = {}
@@ -145,6 +147,11 @@ def _chosen(names: Sequence[str], wanted: str | None) -> str:
         raise AuditError("the log holds no candidate policy: nothing ran beside the live one")
     asked = f"no candidate {wanted!r}" if wanted is not None else "several candidates"
     raise AuditError(f"the log holds {asked}; name one of {', '.join(names)}")
+
+
+def _off(row: RowRecord) -> bool:
+    """Tell whether the binding kept a policy from seeing a request at all."""
+    return row.started is not None and row.started.mode == "off"
 
 
 def _digest(row: RowRecord) -> str:

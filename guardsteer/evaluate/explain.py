@@ -123,7 +123,7 @@ def _explain_row(gathered: Gathered, row: RowRecord, notes: tuple[str, ...]) -> 
     modes = _modes_of(adopted)
     whole = row.started.mode if row.started is not None else "enforce"
     for rule, condition in zip(policy.rules, conditions_of(policy), strict=True):
-        mode = modes.get(rule.id, "enforce")
+        mode = "off" if whole == "off" else modes.get(rule.id, "enforce")
         if mode == "off":
             stories.append(RuleStory(rule.id, written(condition), mode, ()))
             continue

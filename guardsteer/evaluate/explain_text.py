@@ -48,7 +48,7 @@ def _story(story: RuleStory) -> Iterator[str]:
     yield ""
     yield f"{story.rule}{mode}, when {story.when}"
     if story.mode == "off":
-        yield "  not evaluated: the binding switches it off"
+        yield "  not evaluated: the policy's binding leaves it out"
     for stretch in story.stretches:
         yield from _stretch(stretch)
 

@@ -132,6 +132,9 @@ def test_requests_that_one_policy_did_not_see_are_said() -> None:
     found = compared(*alone, *pair("r", [UP]), *beside)
     assert (found.only_live, found.only_candidate) == (("before",), ("lost",))
     assert [row.request for row in found.rows] == ["r"]
+    out, *_ = story(STRICT, [UP], request="r", track="strict")
+    without = compared(*story(LIVE, [UP], request="r"), structs.replace(out, mode="off"))
+    assert (without.only_live, without.rows) == (("r",), ())
     text = format_comparison(found)
     assert "seen by the live policy alone: 1 (before)" in text
     assert "seen by candidate strict alone: 1 (lost)" in text

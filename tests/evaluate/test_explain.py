@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from guardsteer.audit import StoredEvent
 from guardsteer.core.events import (
@@ -242,6 +243,9 @@ def test_a_rule_that_the_binding_switched_off_was_not_evaluated() -> None:
     (found,) = explain(stored(events), "r")
     assert (of_rule(found, "warm").mode, of_rule(found, "hush").mode) == ("off", "shadow")
     assert "not evaluated" in format_explanation(found)
+    start, *_ = story(POLICY, [{}])
+    off = structs.replace(start, mode="off")
+    assert {rule.mode for rule in explained([off]).rules} == {"off"}
 
 
 def test_live_and_candidate_are_explained_apart_each_under_its_policy() -> None:
