@@ -15,7 +15,7 @@ beforehand: they are scaled by one factor a point, so that their sum keeps its d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
@@ -127,17 +127,17 @@ class Composer:
         """Return what ``runs`` do to ``hidden: [row, column, width]`` at ``point``, or None for nothing."""
         if point not in self._at:
             return None
+        shaping = self._shaping_at[point]
         delta: Tensor | None = None
         shaped: list[Run] = []
-        for run in runs:
-            row, first, end, strengths = run
-            if self._is_shaped(strengths, point):
-                shaped.append(run)
+        for (first, end, strengths), rows in _beside_one_another(runs):
+            if shaping and any(strengths[index] != 0.0 for index in shaping):
+                shaped.extend((row, first, end, strengths) for row in range(*rows))
                 continue
             added = self.delta(strengths, point, hidden)
             if added is not None:
                 delta = unsteered(hidden.shape, hidden) if delta is None else delta
-                delta[row, first:end] = added
+                delta[rows[0] : rows[1], first:end] = added
         if delta is None and not shaped:
             return None
         return Edit(delta, self._shaping(point, shaped, hidden) if shaped else None)
@@ -162,9 +162,6 @@ class Composer:
         return 1.0 if size <= self._budgets[point] * (1 + 1e-6) else self._budgets[point] / size
 
     # --- what depends on the state -------------------------------------------------------------
-
-    def _is_shaped(self, strengths: tuple[float, ...], point: Point) -> bool:
-        return any(strengths[index] != 0.0 for index in self._shaping_at[point])
 
     def _shaping(self, point: Point, runs: Sequence[Run], hidden: Tensor) -> Shaping:
         rows, columns = hidden.shape[:2]
@@ -215,6 +212,20 @@ class Composer:
             found = (direction / direction.norm()).to(dtype=like.dtype, device=like.device)
             self._units[key] = found
         return found
+
+
+def _beside_one_another(
+    runs: Sequence[Run],
+) -> Iterator[tuple[tuple[int, int, tuple[float, ...]], tuple[int, int]]]:
+    """Yield what runs say, ``(first, end, strengths)``, with the rows, ``(from, to)``, that say the same."""
+    place, count = 0, len(runs)
+    while place < count:
+        row, first, end, strengths = runs[place]
+        said, above = runs[place][1:], row
+        while place < count and runs[place][0] == above and runs[place][1:] == said:
+            above += 1
+            place += 1
+        yield (first, end, strengths), (row, above)
 
 
 class _Laid:

@@ -140,9 +140,9 @@ class Edit:
     def of(self, hidden: Tensor, cuts: Cuts | None = None) -> Tensor:
         """Return what ``hidden: [row, column, width]`` becomes; ``cuts`` notes where the budget cut."""
         pushed = hidden if self.delta is None else hidden + self.delta
-        shaping = self.shaping
-        if shaping is None:
+        if self.shaping is None:
             return pushed
+        shaping = self.shaping
         shaped = shaping.of(hidden.to(working_dtype(hidden)), cuts).to(hidden.dtype)
         return shaped if shaping.acts is None else torch.where(shaping.acts, shaped, pushed)
 
