@@ -98,7 +98,8 @@ class RowRecord:
         if any(halt.mode == "enforce" for halt in self.halts):
             return self.last_step
         written = self.ended.generated_tokens - 1 if self.ended is not None else 0
-        taken_back = sum(revision.dropped for revision in self.revisions if revision.mode == "enforce")
+        # A revision costs the tokens that it drops, and a step that decides anew.
+        taken_back = sum(each.dropped + 1 for each in self.revisions if each.mode == "enforce")
         return max(self.last_step, written + taken_back, 0)
 
     def step_at(self, position: int, revised: int) -> int:

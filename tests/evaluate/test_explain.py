@@ -16,6 +16,7 @@ from guardsteer.core.events import (
     ConditionChanged,
     Event,
     FlagChanged,
+    RequestEnded,
     Resumed,
     RowRevised,
     RuleFired,
@@ -202,7 +203,14 @@ def test_after_a_revision_the_truths_are_those_of_the_text_that_stayed(first: Sc
             revised = True
             stays = max(0, len(past) - 2 - 2)
             events.append(
-                RowRevised(**WHO, step=step, rule="mend", position=PROMPT + stays, dropped=2, revision=1)
+                RowRevised(
+                    **WHO,
+                    step=step,
+                    rule="mend",
+                    position=PROMPT + stays,
+                    dropped=len(past) - 2 - stays,
+                    revision=1,
+                )
             )
             restored, kept, _ = past[stays]
             restored = restored.fork()
@@ -212,8 +220,13 @@ def test_after_a_revision_the_truths_are_those_of_the_text_that_stayed(first: Sc
             row, signals = restored, list(kept)
         step += 1
     assert revised
+    stayed = stays + len(then) + 1
+    events.append(
+        RequestEnded(**WHO, generated_tokens=stayed, steered_tokens=0, output_digest="hk:0", reason="stop")
+    )
     found = explain(stored([adopted(REVISING), *events]), "r")[0]
     assert not found.disagreements
+    assert found.last_step == step - 1
     (last,) = (s for s in of_rule(found, "mend").stretches if s.last == found.last_step)
     assert last.fires == (last.condition != "false")
 
