@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -232,26 +233,25 @@ class _Laid:
     """A number for each row and column of a pass, 0.0 where nothing acts."""
 
     def __init__(self, rows: int, columns: int) -> None:
-        self._values = torch.zeros(rows, columns, 1, dtype=torch.float64)
+        self._values = np.zeros((rows, columns, 1))
 
     def set(self, row: int, first: int, end: int, value: float) -> None:
         self._values[row, first:end] = value
 
     def join(self, other: _Laid) -> None:
         """Take in where ``other`` acts."""
-        self._values = torch.where(other._values != 0, other._values, self._values)
+        np.copyto(self._values, other._values, where=other._values != 0)
 
     @property
     def any(self) -> bool:
-        return bool((self._values != 0).any())
+        return bool(self._values.any())
 
     def values(self, like: Tensor) -> Tensor:
-        return self._values.to(dtype=like.dtype, device=like.device)
+        return torch.from_numpy(self._values).to(dtype=like.dtype, device=like.device)
 
     def mask(self, like: Tensor) -> Tensor | None:
         """Return where something acts, ``[row, column, 1]`` bool, or None for everywhere."""
-        acts = self._values != 0
-        return None if bool(acts.all()) else acts.to(like.device)
+        return None if self._values.all() else torch.from_numpy(self._values != 0).to(like.device)
 
 
 _NOTHING: Mapping[Point, float] = MappingProxyType({})
