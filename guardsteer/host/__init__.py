@@ -5,6 +5,7 @@ from __future__ import annotations
 from guardsteer.host.blocks import Layout, find_layout
 from guardsteer.host.capture import capture
 from guardsteer.host.fingerprint import Fingerprint, difference, fingerprint
+from guardsteer.host.gaps import Gap, check_retraction, put_gaps, windows_of
 from guardsteer.host.hooks import HookSet, HookSpec, attach
 from guardsteer.host.outputs import hidden_of, with_hidden
 from guardsteer.host.points import SITES, Point, outputs_of_blocks, point_at
@@ -16,6 +17,7 @@ from guardsteer.host.turns import RenderedChat, Turn, render_chat
 __all__ = [
     "SITES",
     "Fingerprint",
+    "Gap",
     "Heads",
     "HookSet",
     "HookSpec",
@@ -27,6 +29,7 @@ __all__ = [
     "capture",
     "check_generation",
     "check_model",
+    "check_retraction",
     "check_steering",
     "difference",
     "find_heads",
@@ -37,9 +40,11 @@ __all__ = [
     "hooks_at",
     "outputs_of_blocks",
     "point_at",
+    "put_gaps",
     "refuse_compiled",
     "refuse_packed",
     "render_chat",
     "site_width",
+    "windows_of",
     "with_hidden",
 ]

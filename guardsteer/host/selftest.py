@@ -15,7 +15,7 @@ from guardsteer.host.hooks import attach
 from guardsteer.host.points import Point, point_at
 from guardsteer.host.sites import find_place, hook_at
 
-__all__ = ["check_steering"]
+__all__ = ["check_steering", "spread_ids"]
 
 _ROWS = 2
 _POSITIONS = 5
@@ -34,7 +34,7 @@ def check_steering(model: Any, layout: Layout, points: Sequence[Point | int]) ->
     and what to do, ``LayoutError`` for a point that is not found.
     """
     chosen = _points(layout, points)
-    ids = _ids(model, layout)
+    ids = spread_ids(model, layout, _ROWS, _POSITIONS)
     clean = _logits(model, ids)
     _require_equal(clean, _logits(model, ids), model, "two forwards of one input differ")
     for point in chosen:
@@ -60,14 +60,15 @@ def _points(layout: Layout, points: Sequence[Point | int]) -> list[Point]:
     return list(dict.fromkeys(chosen))
 
 
-def _ids(model: Any, layout: Layout) -> torch.Tensor:
+def spread_ids(model: Any, layout: Layout, rows: int, positions: int) -> torch.Tensor:
+    """Return tokens ``[rows, positions]``, spread over the vocabulary, on the device of the embeddings."""
     weight = getattr(layout.embedding, "weight", None)
     device = weight.device if isinstance(weight, torch.Tensor) else model.device
     vocabulary = int(weight.shape[0]) if isinstance(weight, torch.Tensor) else int(model.config.vocab_size)
-    # Spread over the vocabulary, away from the special tokens that often stand at its ends.
-    count = _ROWS * _POSITIONS
+    # Away from the special tokens that often stand at its ends.
+    count = rows * positions
     ids = [(i + 1) * vocabulary // (count + 2) for i in range(count)]
-    return torch.tensor(ids, device=device).reshape(_ROWS, _POSITIONS)
+    return torch.tensor(ids, device=device).reshape(rows, positions)
 
 
 def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
