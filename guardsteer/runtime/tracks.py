@@ -144,23 +144,15 @@ class Beside:
 
     def read(self, point: Point, hidden: Tensor) -> None:
         """Have the probes of ``point`` read ``hidden: [row, column, width]``, from step 0 on."""
-        for track, probes in list(self._reading):
+        for _, probes in self._reading:
             if point in probes.points:
-                try:
-                    probes.read(point.block, hidden)
-                except Exception as error:
-                    self._lose(track, error)
+                probes.read(point.block, hidden)
 
     def end_pass(self, rows: Sequence[Row], past: int, fresh: int) -> None:
         """Keep what was read in a pass from column ``past`` on, for the steps from ``fresh`` on."""
         first = max(0, past - self._width + 1)
-        for track, probes in list(self._reading):
-            try:
-                scores = probes.take()
-            except Exception as error:
-                self._lose(track, error)
-                continue
-            for row, columns in zip(rows, scores, strict=True):
+        for track, probes in self._reading:
+            for row, columns in zip(rows, probes.take(), strict=True):
                 step: Step | None = row.step
                 while step is not None and step.index >= max(first, fresh):
                     track.reads[row.group, step.key] = columns[step.index - first]
@@ -179,10 +171,3 @@ class Beside:
             candidate = candidates[place]
             if candidate is not None and not candidate.failed:
                 yield candidate
-
-    def _lose(self, lost: Track, error: Exception) -> None:
-        self._reading = [(track, probes) for track, probes in self._reading if track is not lost]
-        for track, candidates in self._tracks:
-            for candidate in candidates if track is lost else ():
-                if candidate is not None and not candidate.failed:
-                    candidate.fail(error)
