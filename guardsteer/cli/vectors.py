@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["register", "run"]
 
 READS = ("assistant_mean", "last_prompt_token")
+SITES = ("embedding", "block_input", "heads", "attention", "mlp", "block_output")
 
 
 def register(subparsers: frame.Subparsers) -> None:
@@ -60,7 +61,17 @@ def _add_extract(actions: frame.Subparsers) -> None:
     )
     extract.add_argument("--read", choices=READS, help="where to read (default: as the recipe says)")
     extract.add_argument(
-        "--blocks", metavar="N", type=int, nargs="+", help="which blocks to read (default: all of them)"
+        "--site",
+        choices=SITES,
+        default="block_output",
+        help="where in a block to read, and where the vector will act (default: block_output)",
+    )
+    extract.add_argument(
+        "--blocks",
+        metavar="N",
+        type=int,
+        nargs="+",
+        help="which blocks to read (default: all that have the site)",
     )
     extract.add_argument(
         "--batch-size", metavar="N", type=int, default=16, help="conversations at once (default: 16)"
@@ -89,6 +100,7 @@ def _extract(args: argparse.Namespace) -> int:
         blocks=args.blocks,
         batch_size=args.batch_size,
         read=args.read,
+        site=args.site,
         progress=_bar if sys.stderr.isatty() else None,
     )
     built_for = Fingerprint(**vector.card.model.model_dump())

@@ -1,4 +1,4 @@
-"""The hidden states of chosen blocks, from one forward."""
+"""The hidden states of chosen blocks at one site, from one forward."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from guardsteer.core.policy import Site
 from guardsteer.errors import HostError
 from guardsteer.host.blocks import Layout
-from guardsteer.host.hooks import HookSpec, attach
-from guardsteer.host.outputs import hidden_of
+from guardsteer.host.hooks import attach
+from guardsteer.host.points import point_at
+from guardsteer.host.sites import hook_at
 
 __all__ = ["capture"]
 
@@ -23,22 +25,24 @@ def capture(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     on_hidden: Callable[[int, torch.Tensor], None] | None = None,
+    *,
+    site: Site = "block_output",
 ) -> dict[int, torch.Tensor]:
-    """Return what each of ``blocks`` returns in one forward: ``{block: hidden [row, position, width]}``.
+    """Return the states of each of ``blocks`` at ``site``: ``{block: hidden [row, position, width]}``.
 
-    These are block outputs, where vectors are added; the last of ``output_hidden_states`` is not, being
-    taken after the final norm. ``input_ids`` and ``attention_mask`` are ``[row, position]``; padding, on
-    either side, gets states that mean nothing. With ``on_hidden(block, hidden)`` each is handed over
-    as it is made, to be read and not kept, and the result is empty: memory holds one block at a time.
-    Raises ``HostError`` where a block was not run exactly once, ``IndexError`` for one that is not there.
+    ``width`` is that of the site. These are the states to which vectors are added; the last of ``output_hidden_states`` is no block's
+    output, being taken after the final norm. ``input_ids`` and ``attention_mask`` are ``[row, position]``;
+    padding, on either side, gets states that mean nothing. With ``on_hidden(block, hidden)`` each is handed
+    over as it is made, to be read and not kept, and the result is empty: memory holds one block at a time.
+    Raises ``HostError`` where a block was not run exactly once, ``IndexError`` for one that is not there,
+    ``LayoutError`` for a site that is not found.
     """
     seen: dict[int, torch.Tensor] = {}
     counts = dict.fromkeys(blocks, 0)
 
-    def at(block: int) -> Callable[[Any, Any, Any], None]:
-        def read(_module: Any, _args: Any, output: Any) -> None:
+    def at(block: int) -> Callable[[torch.Tensor], None]:
+        def read(hidden: torch.Tensor) -> None:
             counts[block] += 1
-            hidden = hidden_of(output)
             if on_hidden is not None:
                 on_hidden(block, hidden)
             else:
@@ -47,8 +51,8 @@ def capture(
 
         return read
 
-    chosen = _checked(layout, blocks)
-    hooks = attach([HookSpec(layout.blocks[block], "forward", at(block)) for block in chosen])
+    points = [(block, point_at(block, site)) for block in _checked(layout, blocks)]
+    hooks = attach([hook_at(layout, point, at(block)) for block, point in points])
     try:
         with torch.no_grad():
             _forward(model, layout, input_ids, attention_mask)

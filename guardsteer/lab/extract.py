@@ -2,9 +2,9 @@
 
 The direction at a block is ``mean(positive) - mean(negative)`` at unit length (contrastive activation
 addition, Rimsky et al., 2024, after activation addition, Turner et al., 2023). States are read where
-vectors are added, at the output of the block; padding is never read. They are summed in float64 as
-they come, so memory does not grow with the number of pairs, and the batch size changes the result by
-no more than the model's own rounding.
+the vector will act, at the output of the block by default; padding is never read. They are summed in
+float64 as they come, so memory does not grow with the number of pairs, and the batch size changes the
+result by no more than the model's own rounding.
 """
 
 from __future__ import annotations
@@ -17,8 +17,17 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 
 from guardsteer import __version__
-from guardsteer.errors import HostError, VectorError
-from guardsteer.host import check_model, find_layout, fingerprint
+from guardsteer.core.policy import Site
+from guardsteer.errors import HostError, LayoutError, VectorError
+from guardsteer.host import (
+    Layout,
+    check_model,
+    check_steering,
+    find_layout,
+    fingerprint,
+    point_at,
+    site_width,
+)
 from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, pair_mistakes, pairs_digest
 from guardsteer.lab.moments import DifferenceSums, ProjectionMoments
 from guardsteer.lab.readings import Reader
@@ -47,10 +56,12 @@ def extract(
     limit: int | None = None,
     progress: Progress | None = None,
     block_path: str | None = None,
+    site: Site = "block_output",
 ) -> Vector:
     """Return the vector of ``recipe`` (a folder, or one made in memory) for ``model``.
 
-    ``blocks``: which blocks, all by default. ``batch_size``: conversations at once. ``read``: where, in
+    ``blocks``: which blocks, by default all that have ``site``, where states are read and the vector will
+    act. ``batch_size``: conversations at once. ``read``: where, in
     place of the recipe's own choice. ``limit``: only the first so many extraction pairs. ``block_path``:
     where the blocks are, for a model in which they are not found. The direction comes from the
     extraction part of the split; how well it separates is measured on the tuning part where that holds
@@ -63,15 +74,17 @@ def extract(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     place: ReadPosition = read or recipe.read
     layout = find_layout(model, blocks=block_path)
-    chosen = _checked_blocks(blocks, layout.n_blocks)
+    chosen, width = _checked_blocks(blocks, layout, site)
+    if site != "block_output":
+        check_steering(model, layout, [point_at(block, site) for block in chosen])
     pairs, tuning = recipe.part("extraction")[:limit], recipe.part("tuning")
     held_out = len(tuning) >= _FEWEST_TUNING_PAIRS
     measured = tuning if held_out else pairs
     _check_pairs(recipe, pairs, place)
 
-    reader = Reader(model, tokenizer, layout, chosen, place, batch_size)
+    reader = Reader(model, tokenizer, layout, chosen, place, batch_size, site)
     count = _counter(2 * (len(pairs) + len(measured)), progress)
-    sums = DifferenceSums(chosen, layout.width)
+    sums = DifferenceSums(chosen, width)
     reader.run(pairs, sums.add, count)
     directions = sums.directions()
     projections = ProjectionMoments(chosen, directions)
@@ -88,7 +101,8 @@ def extract(
     )
     found = fingerprint(model, tokenizer, blocks=block_path)
     binding = ModelBinding(**{part: getattr(found, part) for part in ModelBinding.model_fields})
-    card = _card(recipe, place, pairs, binding, separation)
+    own_width = width if site == "heads" or width != layout.width else None
+    card = _card(recipe, place, pairs, binding, separation, (site, own_width))
     return make_vector(card, directions=directions, residual_norms=sums.residual_norms())
 
 
@@ -100,11 +114,26 @@ def _check_arguments(model: Any, batch_size: int, limit: int | None) -> None:
         raise VectorError(f"batch_size and limit: got {batch_size} and {limit}, expected at least 1")
 
 
-def _checked_blocks(blocks: Sequence[int] | None, n_blocks: int) -> tuple[int, ...]:
-    chosen = tuple(range(n_blocks)) if blocks is None else tuple(sorted(set(blocks)))
-    if not chosen or chosen[0] < 0 or chosen[-1] >= n_blocks:
-        raise VectorError(f"blocks: got {list(blocks or ())}, expected numbers from 0 to {n_blocks - 1}")
-    return chosen
+def _checked_blocks(blocks: Sequence[int] | None, layout: Layout, site: Site) -> tuple[tuple[int, ...], int]:
+    """Return the blocks to read and the width of their states at ``site``."""
+    everywhere = tuple(range(1 if site == "embedding" else layout.n_blocks))
+    chosen = everywhere if blocks is None else tuple(sorted(set(blocks)))
+    if not chosen or chosen[0] < 0 or chosen[-1] > everywhere[-1]:
+        raise VectorError(f"blocks: got {list(blocks or ())}, expected numbers from 0 to {everywhere[-1]}")
+    widths: dict[int, int] = {}
+    missing: LayoutError | None = None
+    for block in chosen:
+        try:
+            widths[block] = site_width(layout, point_at(block, site))
+        except LayoutError as error:
+            missing = error
+    if missing is not None and (blocks is not None or not widths):
+        raise missing
+    if len(set(widths.values())) != 1:
+        raise VectorError(
+            f"blocks: their states at {site} have different widths, {widths}; choose among them"
+        )
+    return tuple(widths), next(iter(widths.values()))
 
 
 def _check_pairs(recipe: Recipe, pairs: Sequence[ContrastPair], read: ReadPosition) -> None:
@@ -143,6 +172,7 @@ def _card(
     pairs: Sequence[ContrastPair],
     binding: ModelBinding,
     separation: tuple[Separation, ...],
+    where: tuple[Site, int | None],
 ) -> VectorCard:
     libraries = {name: version(name) for name in ("torch", "transformers")}
     try:
@@ -154,6 +184,8 @@ def _card(
             licence=recipe.licence,
             method="mean_difference",
             read=read,
+            site=where[0],
+            site_width=where[1],
             data_digest=pairs_digest(pairs),
             pairs=len(pairs),
             blocks=tuple(row.block for row in separation),

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from guardsteer.core.digests import digest_bytes
+from guardsteer.core.policy import Site
 from guardsteer.errors import TurnsError, VectorError
 from guardsteer.host import Layout, capture, render_chat
 from guardsteer.lab.contrast import ContrastPair, Side
@@ -48,7 +49,7 @@ states read (``[read position]``)."""
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What to run and where to read: both sides of each pair, at the outputs of ``blocks``."""
+    """What to run and where to read: both sides of each pair, at one site of ``blocks``."""
 
     model: Any
     tokenizer: Any
@@ -56,6 +57,7 @@ class Reader:
     blocks: tuple[int, ...]
     read: ReadPosition
     batch_size: int
+    site: Site = "block_output"
 
     def run(
         self, pairs: Iterable[ContrastPair], on_read: OnRead, on_batch: Callable[[int], None] | None = None
@@ -124,7 +126,15 @@ class Reader:
             on_read(block, batch, means, np.linalg.norm(states, axis=1))
 
         device = next(self.layout.embedding.parameters()).device
-        capture(self.model, self.layout, self.blocks, ids.to(device), attention.to(device), on_hidden)
+        capture(
+            self.model,
+            self.layout,
+            self.blocks,
+            ids.to(device),
+            attention.to(device),
+            on_hidden,
+            site=self.site,
+        )
 
 
 def _chunks(values: Iterator[_T], size: int) -> Iterator[list[_T]]:

@@ -90,7 +90,7 @@ def _in_its_place(model: nn.Module, module: nn.Module, end: str) -> Iterator[Non
         setattr(owner, name, module)
 
 
-def _part(layout: Layout, point: Point) -> tuple[nn.Module, str]:
+def part(layout: Layout, point: Point) -> tuple[nn.Module, str]:
     """Return the module and its end, found without the code under test."""
     block = layout.blocks[point.block]
     if point.site == "heads":
@@ -137,7 +137,7 @@ def test_a_change_at_a_site_is_that_of_an_edit_by_hand_and_leaves_nothing_behind
     layout = find_layout(model)
     clean, hooks = _logits(model), _hooks(model)
     for point in _points(name, site):
-        with _in_its_place(model, *_part(layout, point)):
+        with _in_its_place(model, *part(layout, point)):
             by_hand = _logits(model)
         on = attach([hook_at(layout, point, _edit)])
         by_hook = _logits(model)

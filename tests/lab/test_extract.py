@@ -13,12 +13,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from guardsteer.errors import HostError, TurnsError, UnsupportedError, VectorError
-from guardsteer.host import find_layout, fingerprint, hidden_of
+from guardsteer.core.policy import Site
+from guardsteer.errors import HostError, LayoutError, TurnsError, UnsupportedError, VectorError
+from guardsteer.host import find_layout, fingerprint, hidden_of, point_at
 from guardsteer.lab.contrast import ContrastPair, Side, Split, pairs_digest
 from guardsteer.lab.extract import extract
 from guardsteer.lab.readings import Array, Reader, Reading
 from guardsteer.steer import load_vector, save_vector
+from tests.host.test_sites import part
 from tests.lab.chats import chat_model, chat_tokenizer, pairs, recipe
 from tests.models import BLOCKS, WIDTH
 
@@ -34,6 +36,22 @@ def _states(model: Any, ids: Sequence[int], block: int) -> NDArray[np.float64]:
         find_layout(model)
         .blocks[block]
         .register_forward_hook(lambda _module, _args, output: seen.append(hidden_of(output).detach()))
+    )
+    with torch.no_grad():
+        model(input_ids=torch.tensor([ids]))
+    handle.remove()
+    states: NDArray[np.float64] = seen[0][0].double().numpy()
+    return states
+
+
+def _states_at(model: Any, ids: Sequence[int], block: int, site: Site) -> NDArray[np.float64]:
+    """Return the states of one unpadded row at a site by a plain hook: ``[position, width]``."""
+    seen: list[torch.Tensor] = []
+    module, end = part(find_layout(model), point_at(block, site))
+    handle = (
+        module.register_forward_hook(lambda _module, _args, output: seen.append(hidden_of(output).detach()))
+        if end == "output"
+        else module.register_forward_pre_hook(lambda _module, args: seen.append(args[0].detach()))
     )
     with torch.no_grad():
         model(input_ids=torch.tensor([ids]))
@@ -66,6 +84,48 @@ def _by_hand(model: Any, tokenizer: Any, made: Any, read: str) -> tuple[NDArray[
         directions.append(difference / np.linalg.norm(difference))
         norms.append(float(np.mean(lengths)))
     return np.stack(directions), norms
+
+
+@pytest.mark.parametrize("site", ["embedding", "block_input", "heads", "attention", "mlp"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_vector_is_the_mean_difference_at_its_site(name: str, site: Site) -> None:
+    model, tokenizer = chat_model(name), chat_tokenizer()
+    made = pairs(8)
+    vector = extract(model, tokenizer, recipe(made), site=site)
+    assert vector.card.site == site
+    assert vector.card.site_width == (WIDTH if site == "heads" else None)
+    assert vector.blocks == ((0,) if site == "embedding" else tuple(range(BLOCKS)))
+    for block in vector.blocks:
+        means: list[NDArray[np.float64]] = []
+        lengths: list[float] = []
+        for pair in made:
+            sides = []
+            for side in (pair.positive, pair.negative):
+                prompt = f"<bos><system>{side.system}<user>{pair.messages[0]['content']}<assistant>"
+                n_prompt = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
+                ids = tokenizer(f"{prompt}{side.reply}<eos>", add_special_tokens=False)["input_ids"]
+                states = _states_at(model, ids, block, site)[n_prompt:]
+                sides.append(states.mean(0))
+                lengths.extend(np.linalg.norm(states, axis=1))
+            means.append(sides[0] - sides[1])
+        difference = np.mean(means, axis=0)
+        np.testing.assert_allclose(
+            vector.direction(block), difference / np.linalg.norm(difference), atol=1e-5
+        )
+        assert vector.residual_norm(block) == pytest.approx(np.mean(lengths), rel=1e-5)
+
+
+def test_blocks_without_the_site_are_left_out_unless_asked_for() -> None:
+    model, tokenizer = chat_model("qwen3_next"), chat_tokenizer()
+    assert extract(model, tokenizer, recipe(), site="heads").blocks == (1, 3)
+    with pytest.raises(LayoutError, match="no softmax attention"):
+        extract(model, tokenizer, recipe(), site="heads", blocks=[0, 1])
+    with pytest.raises(LayoutError, match="no softmax attention"):
+        extract(chat_model("mamba"), tokenizer, recipe(), site="heads")
+    with pytest.raises(HostError, match="normalised"):
+        extract(chat_model("gemma2"), tokenizer, recipe(), site="mlp")
+    with pytest.raises(VectorError, match="numbers from 0 to 0"):
+        extract(model, tokenizer, recipe(), site="embedding", blocks=[1])
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

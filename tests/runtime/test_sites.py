@@ -22,7 +22,7 @@ from guardsteer.rules import parse_policy
 from guardsteer.rules.compiling import compile_policy
 from guardsteer.steer import Vector, make_vector
 from guardsteer.steer.slots import Slot, make_slots, place_vector
-from tests.host.test_sites import _part
+from tests.host.test_sites import part
 from tests.models import WIDTH
 from tests.runtime.harness import SPECIAL, Bench, batch, bench, policy_file, random_vector, score_of
 from tests.steer.slots import reference
@@ -93,7 +93,7 @@ def edited(made: Bench, slots: Sequence[Slot], rows: Sequence[tuple[float, ...]]
         def before(_: Any, args: Any, kwargs: Any, edit: Any = edit) -> Any:
             return (edit(args[0]), *args[1:]), kwargs
 
-        module, end = _part(layout, point)
+        module, end = part(layout, point)
         handles.append(
             module.register_forward_hook(after)
             if end == "output"
