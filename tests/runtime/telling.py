@@ -46,7 +46,7 @@ def told(
     for stored in read(folder / "log", request):
         event = stored.event
         if getattr(event, "track", "") == track and getattr(event, "sequence", -1) == sequence:
-            fields = msgspec.to_builtins(event)
+            fields = msgspec.json.decode(msgspec.json.encode(event))
             kind = {"kind": type(event).__name__}
             # Defaults are left out of records, and a mode is compared where it is given.
             mode = {"mode": event.mode} if "mode" not in left_out and hasattr(event, "mode") else {}
