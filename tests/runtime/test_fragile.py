@@ -319,24 +319,73 @@ def rebuilt(folder: Path, length: int) -> list[tuple[float, ...]]:
     return [tuple(row) for row in rows]
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_begins_in_the_dark_is_not_steered_under_last_state_even_from_its_first_pass(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench("llama")
+    bare = run(made.model, WAYS[way])
+    monkeypatch.setattr(Blackout, "active", lambda _: True)
+    text = POLICY.replace("when: up", "when: step >= 0") + "audit: {on_error: last_state}\n"
+    with wrap(made, tmp_path, text, audit=tmp_path / "log") as guard:
+        assert run(guard, WAYS[way]) == bare
+    monkeypatch.undo()
+    with wrap(made, tmp_path, text) as guard:
+        assert run(guard, WAYS[way]) != bare
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_in_the_dark_a_probe_moves_nothing(
+    first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rule steers until the probe gives nan; under last_state the plan of before the dark stays."""
+    made = bench_for()
+    passes = [-1]
+
+    def active(_: Blackout) -> bool:
+        passes[0] += 1
+        return passes[0] >= first
+
+    monkeypatch.setattr(Blackout, "active", active)
+    text = (
+        "guardsteer: 1\nname: probed\nclassifiers: {said: {use: ./none, on: all}}\n"
+        "vectors: {one: {use: ./none, positions: [generated]}}\n"
+        "rules: [{id: gate, when: said.score >= 0.5, add: {vector: one, strength: 2.0}}]\n"
+        "audit: {on_error: last_state}\n"
+    )
+    classifiers = {"said": FailingProbe(made, "nan")}
+    with wrap(made, tmp_path, text, classifiers=classifiers, audit=tmp_path / "log") as guard:
+        guard.generate(
+            **batch(PROMPTS[:1]), max_new_tokens=TOKENS, do_sample=False, suppress_tokens=[0, 1, 2]
+        )
+    start = len(PROMPTS[0]) - 1
+    ended = [s.event for s in read(tmp_path / "log") if isinstance(s.event, ActivationEnded)]
+    assert [(event.first, event.last) for event in ended] == (
+        [(start + 1, start + TOKENS - 1)] if first else []
+    )
+
+
+@pytest.mark.parametrize("halts_at", [0, 3])
 def test_in_the_dark_a_rule_that_would_halt_waits_even_for_drafts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    halts_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = bench("llama")
     text = (
         "guardsteer: 1\nname: halts\nvectors: {one: {use: ./none}}\nfallback: 'No.'\n"
-        "rules: [{id: stop, when: step >= 3, halt: true}]\naudit: {on_error: last_state}\n"
+        f"rules: [{{id: stop, when: step >= {halts_at}, halt: true}}]\naudit: {{on_error: last_state}}\n"
     )
     light = [False]
     monkeypatch.setattr(Blackout, "active", lambda _: not light[0])
     for way in (WAYS["cache"], WAYS["prompt lookup"], WAYS["no cache"]):
+        bare = run(made.model, way)
         with wrap(made, tmp_path, text, classifiers={}, audit=tmp_path / "log") as guard:
-            assert run(guard, way)[:1] == run(made.model, way)[:1]
+            assert run(guard, way) == bare
     light[0] = True
     with wrap(made, tmp_path, text, classifiers={}, audit=tmp_path / "log") as guard:
-        assert run(guard, {}, suppress_tokens=[0, 1])[0][3:] == [*made.tokenizer("No.")["input_ids"], 2]
+        found = run(guard, {}, suppress_tokens=[0, 1])[0]
+        assert found[halts_at:] == [*made.tokenizer("No.")["input_ids"], 2]
     halts = [s.event.step for s in read(tmp_path / "log") if isinstance(s.event, RowHalted)]
-    assert halts == [3, 3, 3]
+    assert halts == [halts_at] * 3
 
 
 def test_a_row_that_a_rule_halts_in_the_dark_is_on_record(

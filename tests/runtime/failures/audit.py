@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,16 @@ import guardsteer
 from guardsteer.audit import open_journal, verify
 from guardsteer.errors import AuditWriteError
 from tests.runtime.failures.faults import broken_disk
-from tests.runtime.failures.lines import CHOICES, TOKENS, Line, bench_for, run, scheduled, steered_steps
+from tests.runtime.failures.lines import (
+    CHOICES,
+    POSITIONS,
+    TOKENS,
+    Line,
+    bench_for,
+    run,
+    scheduled,
+    steered_steps,
+)
 from tests.runtime.harness import SPECIAL, policy_file
 
 __all__ = ["AUDIT"]
@@ -25,8 +35,8 @@ vectors:
   one: {{use: ./none, positions: [generated]}}
   two: {{use: ./none, positions: [generated]}}
 rules:
-  - {{id: first, when: step >= 2 && step < 7, add: {{vector: one, strength: 0.8}}}}
-  - {{id: second, when: step >= 7, subtract: {{vector: two, strength: 0.5}}}}
+  - {{id: first, when: step >= 2 && step < 7, add: {{vector: one, strength: 2.0}}}}
+  - {{id: second, when: step >= 7, subtract: {{vector: two, strength: 1.5}}}}
 audit: {{on_error: {on_error}}}
 fallback: "No."
 """
@@ -35,7 +45,14 @@ FAILS_AT, WORKS_AT = 4, 10
 
 def ruled(step: int) -> tuple[float, float]:
     """What the rules say."""
-    return (0.8 if 2 <= step < 7 else 0.0, -0.5 if step >= 7 else 0.0)
+    return (2.0 if 2 <= step < 7 else 0.0, -1.5 if step >= 7 else 0.0)
+
+
+def in_the_dark(choice: str, step: int) -> tuple[float, float]:
+    """What acts while the log cannot be written."""
+    if not FAILS_AT <= step < WORKS_AT or choice == "open":
+        return ruled(step)
+    return ruled(FAILS_AT - 1) if choice == "last_state" else (0.0, 0.0)
 
 
 class At:
@@ -63,37 +80,37 @@ def check_audit(row: Line, choice: str, folder: Path, monkeypatch: pytest.Monkey
     guard = guardsteer.wrap(made.model, made.tokenizer, policy=policy, vectors=made.vectors, audit=journal)
     suppressed = [0, 1] if choice == "halt" else list(SPECIAL)
     with broken_disk(journal, row.fault, monkeypatch) as (break_it, mend_it):
-        found = run(guard, streamer=At({FAILS_AT: break_it, WORKS_AT: mend_it}), suppress_tokens=suppressed)[
-            0
-        ]
+        streamer = At({FAILS_AT: break_it, WORKS_AT: mend_it})
+        found = run(guard, streamer=streamer, suppress_tokens=suppressed)[0]
         mend_it()
         again = run(guard)[0]
-
-    def in_the_dark(step: int) -> tuple[float, float]:
-        if not FAILS_AT <= step < WORKS_AT or choice == "open":
-            return ruled(step)
-        return ruled(FAILS_AT - 1) if choice == "last_state" else (0.0, 0.0)
 
     if choice == "halt":
         fallback = [*made.tokenizer("No.")["input_ids"], 2]
         assert found[:FAILS_AT] == scheduled(made, ruled, GENERATED)[:FAILS_AT]
         assert found[FAILS_AT:] == fallback
     else:
-        assert found == scheduled(made, in_the_dark, GENERATED)
+        expected = {each: scheduled(made, partial(in_the_dark, each), GENERATED) for each in CHOICES[:3]}
+        assert len(set(map(tuple, expected.values()))) == 3
+        assert found == expected[choice]
     assert again == scheduled(made, ruled, GENERATED), "once it works again all is as before"
     guard.detach()
     journal.close()
     assert verify(folder / "log").ok
     if choice != "halt":
-        assert steered_steps(folder, "one") == [s for s in range(TOKENS) if in_the_dark(s)[0]]
+        assert steered_steps(folder, "one") == [s for s in range(TOKENS) if in_the_dark(choice, s)[0]]
 
 
 def check_new_request(row: Line, choice: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = bench_for()
     journal = open_journal(folder / "log", key=b"k" * 32)
-    policy = policy_file(folder, AUDIT_POLICY.format(on_error=choice))
+    # Something is steered from the very first pass on.
+    text = AUDIT_POLICY.format(on_error=choice).replace("step >= 2", "step >= 0")
+    policy = policy_file(folder, text.replace("[generated]", "[last_prompt_token, generated]"))
     guard = guardsteer.wrap(made.model, made.tokenizer, policy=policy, vectors=made.vectors, audit=journal)
-    bare = scheduled(made, lambda _: (0.0, 0.0), GENERATED)
+    bare = scheduled(made, lambda _: (0.0, 0.0), POSITIONS)
+    steered = scheduled(made, lambda step: (2.0, 0.0) if step < 7 else (0.0, -1.5), POSITIONS)
+    assert steered != bare
     with broken_disk(journal, row.fault, monkeypatch) as (break_it, mend_it):
         break_it()
         found = run(guard, suppress_tokens=[0, 1] if choice == "halt" else list(SPECIAL))[0]
@@ -101,7 +118,7 @@ def check_new_request(row: Line, choice: str, folder: Path, monkeypatch: pytest.
     if choice == "halt":
         assert found == [*made.tokenizer("No.")["input_ids"], 2]
     else:
-        assert found == (scheduled(made, ruled, GENERATED) if choice == "open" else bare)
+        assert found == (steered if choice == "open" else bare)
     guard.detach()
     journal.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import guardsteer
 from guardsteer.core.events import ClassifierFailed, ClassifierLate, ClassifierTripped
 from tests.runtime.failures.faults import BREAKS_AT, MENDS_AT, SEED, Failing, FailingProbe
-from tests.runtime.failures.lines import POSITIONS, PROMPT, TOKENS, Line, bench_for, run, three, told
+from tests.runtime.failures.lines import CHOICES, POSITIONS, PROMPT, TOKENS, Line, bench_for, run, three, told
 from tests.runtime.harness import Bench, Reference, policy_file, score_of
 
 __all__ = ["CLASSIFIERS"]
@@ -28,8 +29,8 @@ vectors:
   one: {{use: ./none, positions: [last_prompt_token, generated]}}
   two: {{use: ./none, positions: [last_prompt_token, generated]}}
 rules:
-  - {{id: steers, when: said.score >= 0.4, add: {{vector: one, strength: 0.8}}}}
-  - {{id: always, when: step >= 0, subtract: {{vector: two, strength: 0.5}}}}
+  - {{id: steers, when: said.score >= 0.4, add: {{vector: one, strength: 2.0}}}}
+  - {{id: always, when: step >= 0, subtract: {{vector: two, strength: 1.5}}}}
   - {{id: protects, when: said.score >= 2.0, disable: two}}
 """
 """What steers needs proof, what protects needs proof of the contrary: together they tell nan from 0.0."""
@@ -40,11 +41,20 @@ def reference(made: Bench, believed: Callable[[list[str]], list[float]]) -> list
 
     def decide(_: str, texts: list[str], __: list[list[float]]) -> list[tuple[float, ...]]:
         return [
-            (0.8 if score >= 0.4 else 0.0, 0.0 if math.isnan(score) else -0.5) for score in believed(texts)
+            (2.0 if score >= 0.4 else 0.0, 0.0 if math.isnan(score) else -1.5) for score in believed(texts)
         ]
 
     vectors = [made.vectors["one"], made.vectors["two"]]
     return Reference(made.model, made.tokenizer, vectors, POSITIONS, decide).generate(PROMPT, TOKENS)
+
+
+def expected(
+    made: Bench, choice: str, believed: Callable[[str, list[str]], list[float]], *, outcomes: int = 3
+) -> list[list[int]]:
+    """Return what a choice must lead to; the choices lead to so many ``outcomes``, or nothing is shown."""
+    found = {each: reference(made, partial(believed, each)) for each in CHOICES[:3]}
+    assert len(set(map(tuple, found.values()))) == outcomes
+    return [found[choice]]
 
 
 def true_score(text: str) -> float:
@@ -59,6 +69,11 @@ def until_broken(texts: list[str], then: Callable[[int, float], float]) -> list[
     """Return the true scores until ``BREAKS_AT``, and then what ``then`` makes of (steps since, last)."""
     scores = [true_score(text) for text in texts[:BREAKS_AT]]
     return scores + [then(since, scores[-1]) for since in range(len(texts) - BREAKS_AT)]
+
+
+def standing(choice: str, texts: list[str]) -> list[float]:
+    """Return the scores that count where a fault lasts for good."""
+    return until_broken(texts, lambda _, last: stand_in(choice, last))
 
 
 def guard_with(
@@ -80,8 +95,7 @@ def check_text_classifier(row: Line, choice: str, folder: Path, _: pytest.Monkey
     made = bench_for()
     with guard_with(made, folder, choice, Failing(row.fault)) as guard:
         found = run(guard)
-    expected = reference(made, lambda texts: until_broken(texts, lambda _, last: stand_in(choice, last)))
-    assert found == [expected]
+    assert found == expected(made, choice, standing)
     assert [event.step for event in told(folder, ClassifierFailed)] == [BREAKS_AT]
 
 
@@ -90,11 +104,10 @@ def check_nan(_: Line, choice: str, folder: Path, __: pytest.MonkeyPatch) -> Non
     with guard_with(made, folder, choice, Failing("nan")) as guard:
         found = run(guard)
 
-    def believed(texts: list[str]) -> list[float]:
-        scores = until_broken(texts, lambda _, last: stand_in(choice, last))
-        return scores[:MENDS_AT] + [true_score(text) for text in texts[MENDS_AT:]]
+    def believed(choice: str, texts: list[str]) -> list[float]:
+        return standing(choice, texts)[:MENDS_AT] + [true_score(text) for text in texts[MENDS_AT:]]
 
-    assert found == [reference(made, believed)]
+    assert found == expected(made, choice, believed)
     steps = [event.step for event in told(folder, ClassifierFailed)]
     assert steps == ([] if choice == "closed" else [BREAKS_AT])
 
@@ -106,11 +119,11 @@ def check_probe(row: Line, choice: str, folder: Path, _: pytest.MonkeyPatch) -> 
         found = run(guard)
     mends = MENDS_AT if row.fault == "nan" else TOKENS
 
-    def believed(texts: list[str]) -> list[float]:
+    def believed(choice: str, texts: list[str]) -> list[float]:
         other = stand_in(choice, 0.9)
         return [other if BREAKS_AT <= step < mends else 0.9 for step in range(len(texts))]
 
-    assert found == [reference(made, believed)]
+    assert found == expected(made, choice, believed)
     assert [event.step for event in told(folder, ClassifierFailed)] == [BREAKS_AT]
     if row.fault != "nan":
         assert probe.calls == BREAKS_AT + 1, "it is not called again in this generation"
@@ -125,9 +138,12 @@ def check_tripped(_: Line, choice: str, folder: Path, __: pytest.MonkeyPatch) ->
         calls = classifier.calls
         found = run(guard)
         assert classifier.calls == calls, "it is left alone"
-    # Of the empty text before step 1 nobody needs to be asked.
-    believed = reference(made, lambda texts: [0.0] + [stand_in(choice, 0.0)] * (len(texts) - 1))
-    assert found == [believed]
+
+    def believed(choice: str, texts: list[str]) -> list[float]:
+        # Of the empty text before step 1 nobody needs to be asked.
+        return [0.0] + [stand_in(choice, 0.0)] * (len(texts) - 1)
+
+    assert found == expected(made, choice, believed, outcomes=2)
     tripped = told(folder, ClassifierTripped)
     assert [(event.classifier, event.failures, event.rest_s) for event in tripped] == [("said", 1, 3600)]
     assert [event.step for event in told(folder, ClassifierFailed)] == [BREAKS_AT, 1]
@@ -140,7 +156,7 @@ def check_late(_: Line, choice: str, folder: Path, __: pytest.MonkeyPatch) -> No
     with guard_with(made, folder, choice, classifier, more=more) as guard:
         found = run(guard)
         classifier.gate.set()
-    assert found == [reference(made, lambda texts: until_broken(texts, lambda _, last: last))]
+    assert found == expected(made, choice, lambda _, texts: standing("last_state", texts), outcomes=1)
     late = told(folder, ClassifierLate)
     assert [(event.classifier, event.step, event.until) for event in late] == [("said", BREAKS_AT, TOKENS)]
 
@@ -151,7 +167,11 @@ def check_late_at_first(_: Line, choice: str, folder: Path, __: pytest.MonkeyPat
     with guard_with(made, folder, choice, classifier, scope="prompt", more=", deadline_ms: 50") as guard:
         found = run(guard)
         classifier.gate.set()
-    assert found == [reference(made, lambda texts: [stand_in(choice, 0.0)] * len(texts))]
+
+    def believed(choice: str, texts: list[str]) -> list[float]:
+        return [stand_in(choice, 0.0)] * len(texts)
+
+    assert found == expected(made, choice, believed, outcomes=2)
     assert [(event.step, event.until) for event in told(folder, ClassifierLate)] == [(0, TOKENS)]
 
 
@@ -163,11 +183,11 @@ def check_hangs_with_breaker(_: Line, choice: str, folder: Path, __: pytest.Monk
         found = run(guard)
         classifier.gate.set()
 
-    def believed(texts: list[str]) -> list[float]:
+    def believed(choice: str, texts: list[str]) -> list[float]:
         # One step is waited for; two more without news are the two failures.
         return until_broken(texts, lambda since, last: last if since < 3 else stand_in(choice, last))
 
-    assert found == [reference(made, believed)]
+    assert found == expected(made, choice, believed)
     assert len(told(folder, ClassifierTripped)) == 1
     assert [(e.step, e.until) for e in told(folder, ClassifierLate)] == [(BREAKS_AT, BREAKS_AT + 3)]
 

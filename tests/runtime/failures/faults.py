@@ -28,7 +28,7 @@ Fault = Literal["raises", "nan", "counts wrong", "hangs", "nothing"]
 SEED = 1
 BREAKS_AT = 4
 """Characters of text, or passes, after which the fault shows."""
-MENDS_AT = 8
+MENDS_AT = 10
 """What gives nan gives numbers again from here on."""
 
 

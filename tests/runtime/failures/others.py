@@ -22,7 +22,7 @@ ALWAYS = """
 guardsteer: 1
 name: always
 vectors: {one: {use: ./none, positions: [generated]}}
-rules: [{id: push, when: "true", add: {vector: one, strength: 0.8}}]
+rules: [{id: push, when: "true", add: {vector: one, strength: 2.0}}]
 """
 GENERATED = [frozenset({"generated"})] * 2
 
@@ -49,7 +49,7 @@ def wrap(made: Bench, folder: Path, text: str = ALWAYS, **options: Any) -> Any:
 
 
 def steered_until(made: Bench, end: int) -> list[int]:
-    return scheduled(made, lambda step: (0.8 if 0 < step < end else 0.0, 0.0), GENERATED)
+    return scheduled(made, lambda step: (2.0 if 0 < step < end else 0.0, 0.0), GENERATED)
 
 
 def told(folder: Path, *kinds: Any) -> list[Any]:
@@ -60,7 +60,7 @@ def check_bad_reload(row: Line, _: str, folder: Path, __: pytest.MonkeyPatch) ->
     made = bench_for()
     bad = folder / "other" / "policy.yaml"
     bad.parent.mkdir()
-    bad.write_text(ALWAYS.replace("0.8", "0.5"))
+    bad.write_text(ALWAYS.replace("2.0", "1.5"))
     if row.fault == "mistake":
         bad.write_text(ALWAYS.replace("add:", "ad:"))
     else:
@@ -83,10 +83,11 @@ def check_bad_reload(row: Line, _: str, folder: Path, __: pytest.MonkeyPatch) ->
 
 def check_kill_switch(_: Line, __: str, folder: Path, ___: pytest.MonkeyPatch) -> None:
     made = bench_for()
+    bare = run(made.model)
     with wrap(made, folder) as guard:
         found = run(guard, streamer=At(4, lambda: guard.stop("a drill")))
         assert found == [steered_until(made, 4)], "the pass over the fourth token is steered no more"
-        assert run(guard) == run(made.model)
+        assert run(guard) == bare
     assert [(event.by, event.reason) for event in told(folder, Stopped)] == [("call", "a drill")]
 
 

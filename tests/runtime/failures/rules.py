@@ -29,7 +29,7 @@ vectors:
   one: {{use: ./none, positions: [generated]}}
   two: {{use: ./none, positions: [generated]}}
 rules:
-  - {{id: always, when: step >= 0, subtract: {{vector: two, strength: 0.5}}}}
+  - {{id: always, when: step >= 0, subtract: {{vector: two, strength: 1.5}}}}
   - {{id: asked, when: said.score >= 0.5, on_error: {on_error}, {action}}}
 fallback: "No."
 """
@@ -125,8 +125,8 @@ def check_plan(row: Line, choice: str, folder: Path, _: pytest.MonkeyPatch) -> N
 STEERS = three("does not act", "does not act", "acts if it did")
 PROTECTS = three("acts", "does not act", "acts if it did")
 RULES = [
-    Line("`add`", STEERS, check_steering, "add: {vector: one, strength: 0.8}"),
-    Line("`subtract`", STEERS, check_steering, "subtract: {vector: one, strength: 0.8}"),
+    Line("`add`", STEERS, check_steering, "add: {vector: one, strength: 2.0}"),
+    Line("`subtract`", STEERS, check_steering, "subtract: {vector: one, strength: 2.0}"),
     Line("`ablate`", STEERS, check_steering, "ablate: {vector: one}"),
     Line("`clamp`", STEERS, check_steering, "clamp: {vector: one, low: -0.1, high: 0.1}"),
     Line("`disable`", PROTECTS, check_disable, "disable: two"),
