@@ -57,12 +57,8 @@ class Truths:
     def of(self, part: Condition, step: int) -> Truth:
         """Return a part's truth at a step; None where it is undecided or the log does not tell."""
         if isinstance(part, FlagRef):
-            told = _at(self._told.get(part, ()), step)
-            # A flag is told as a comparison only where it becomes or ceases to be undecided.
-            if told is not None and told.state is None:
-                return None
-            turn = _at(self._flags.get(part.name, ()), step)
-            return turn.state if turn is not None else False
+            newest = self._newest(part, step)
+            return newest.state if newest is not None else False
         if part in self._told:
             told = _at(self._told[part], step)
             return told.state if told is not None else None
@@ -87,13 +83,21 @@ class Truths:
     def since(self, part: Condition, step: int) -> tuple[int, Mapping[str, float | None]]:
         """Return the step from which on a part is as it is at ``step``, and the scores told then."""
         first = max((cut for cut in self.cuts(part) if cut <= step), default=0)
-        if isinstance(part, FlagRef):
-            turn = _at(self._flags.get(part.name, ()), step)
-            told = _at(self._told.get(part, ()), step)
-            newest = max((t for t in (turn, told) if t is not None), key=lambda t: t.step, default=None)
-        else:
-            newest = _at(self._told.get(part, ()), step)
+        newest = self._newest(part, step)
         return first, newest.scores if newest is not None else {}
+
+    def _newest(self, part: Condition, step: int) -> Turn | None:
+        """Return what was told last of a part.
+
+        A flag is told as a flag where it goes up or down, as a comparison where it becomes or ceases to be
+        undecided.
+        """
+        told = _at(self._told.get(part, ()), step)
+        turn = _at(self._flags.get(part.name, ()), step) if isinstance(part, FlagRef) else None
+        if told is None or turn is None or told.step != turn.step:
+            return max((t for t in (told, turn) if t is not None), key=lambda t: t.step, default=None)
+        # At one step, also where a revision put both back: undecided counts as told, up and down as a flag.
+        return told if told.state is None or turn.state is None else turn
 
     def fires(self, rule: str, step: int) -> bool:
         """Return whether the log says that a rule's condition held at a step."""

@@ -123,6 +123,14 @@ def test_a_missing_score_makes_parts_undecided_and_the_rule_follows_its_on_error
     assert not found.disagreements
 
 
+def test_a_flag_that_was_undecided_and_then_went_down_is_down() -> None:
+    scores: list[dict[str, float]] = [{"mood.sad": 0.7}, {}, {"mood.sad": NAN}, {"mood.sad": 0.0}]
+    found = explained(story(POLICY, scores))
+    low = [s.parts[0].truth for s in of_rule(found, "lift").stretches]
+    assert low == ["false", "true", "undecided", "false"]
+    assert not found.disagreements
+
+
 def test_a_request_key_that_was_not_brought_leaves_the_condition_undecided() -> None:
     found = explained(story(POLICY, [UP]))
     assert outline(of_rule(found, "warm")) == [(0, 0, False, "undecided")]
