@@ -30,10 +30,11 @@ def capture(
 ) -> dict[int, torch.Tensor]:
     """Return the states of each of ``blocks`` at ``site``: ``{block: hidden [row, position, width]}``.
 
-    ``width`` is that of the site. These are the states to which vectors are added; the last of ``output_hidden_states`` is no block's
-    output, being taken after the final norm. ``input_ids`` and ``attention_mask`` are ``[row, position]``;
-    padding, on either side, gets states that mean nothing. With ``on_hidden(block, hidden)`` each is handed
-    over as it is made, to be read and not kept, and the result is empty: memory holds one block at a time.
+    ``width`` is that of the site. These are the states to which vectors are added; the last of
+    ``output_hidden_states`` is no block's output, being taken after the final norm. ``input_ids`` and
+    ``attention_mask`` are ``[row, position]``; padding, on either side, gets states that mean nothing. With
+    ``on_hidden(block, hidden)`` each is handed over as it is made, to be read and not kept, and the result
+    is empty: memory holds one block at a time.
     Raises ``HostError`` where a block was not run exactly once, ``IndexError`` for one that is not there,
     ``LayoutError`` for a site that is not found.
     """
