@@ -13,6 +13,7 @@ from guardsteer.core.events import RequestEnded, RequestFailed
 from guardsteer.errors import RequestError
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.candidates import put_beside
+from guardsteer.runtime.course import Final
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.ledger import Ledger, Spans
@@ -99,8 +100,9 @@ class Admission:
         sequences: Sequence[Sequence[int]],
         eos: frozenset[int],
         pad: int | None,
+        finals: Sequence[Final] | None = None,
     ) -> None:
-        """Record what the rows that were returned went through."""
+        """Record what the rows that were returned went through; ``finals`` where columns do not tell."""
         if not auditor.on:
             return
         returned = len(sequences) // len(self.requests)
@@ -110,7 +112,8 @@ class Admission:
             row_place = place if returned == self.expansion and not generation.beams else None
             newest = self._newest(generation, group, row_place, written)
             ledger = generation.ledgers[group * self.expansion + sequence]
-            last = max(len(written) - 1, 0)
+            final = Final(written, last=max(len(written) - 1, 0)) if finals is None else finals[place]
+            written, last = final.tokens, final.last
             ledger.tell(newest, last)
             ledger.close(newest, last)
             reason = "halted" if _halted(newest, last) else "eos" if ended else "length_or_stop"
@@ -121,9 +124,10 @@ class Admission:
                     request=self.requests[group].id,
                     sequence=sequence,
                     generated_tokens=len(written),
-                    steered_tokens=ledger.steered(newest, last),
+                    steered_tokens=ledger.steered(newest, last, final.steps),
                     output_digest=digest,
                     reason=reason,
+                    withheld_tokens=final.withheld,
                 )
             )
             place = group * self.expansion + sequence

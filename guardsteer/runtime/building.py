@@ -15,7 +15,7 @@ from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Binding, ClassifierSpec, Policy, VectorSpec
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import PolicyError, Problem, SignatureError
-from guardsteer.host import Fingerprint, Layout, check_steering
+from guardsteer.host import Fingerprint, Layout, check_retraction, check_steering
 from guardsteer.rules import load_binding, load_policy
 from guardsteer.rules.compiling import compile_policy
 from guardsteer.rules.program import Program
@@ -95,6 +95,8 @@ class Builder:
         rows = replace(kit.rows, explain=self.explain)
         kit = replace(kit, rows=rows, candidates=self.candidates)
         check_steering(self.model, self.layout, kit.composer.points)
+        if kit.revises:
+            check_retraction(self.model, self.layout)
         return kit
 
     def _load(self, path: Path) -> Policy:
@@ -176,6 +178,9 @@ def _kit(
             readings=_readings(policy, classifiers, program),
             vocabulary=Vocabulary(tokenizer),
             idle=idle,
+            revising={
+                rule: spec for rule, spec in program.revises.items() if program.modes[rule] == "enforce"
+            },
         ),
         layout=layout,
         fingerprint=identity,

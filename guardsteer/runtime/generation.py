@@ -9,7 +9,7 @@ column ``c >= width - 1`` is ``c - width + 1``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -17,12 +17,16 @@ from guardsteer.errors import HostError, UnsupportedError
 from guardsteer.host import Point
 from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
+from guardsteer.runtime.past import Taken
 from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
 from guardsteer.runtime.switch import Switch
 from guardsteer.runtime.tracks import Beside
 from guardsteer.steer.composing import Composer
 from guardsteer.steer.edits import Cuts
+
+if TYPE_CHECKING:
+    from guardsteer.runtime.course import Course
 
 __all__ = ["Blackout", "Generation"]
 
@@ -69,6 +73,7 @@ class Generation:
         self._blackout = blackout
         self._switch = switch
         self.beside = beside
+        self.course: Course | None = None
         self._unlogged = self._dark = self._ending = False
         self._past = -1
         self._end = 0
@@ -237,6 +242,16 @@ class Generation:
                 row.news = ledger.tell(row.step, last)
         if self.beside is not None:
             self.beside.follow(self.rows, last)
+
+    def take_back(self, place: int, newest: Step, taken: Taken) -> None:
+        """Tell that a row, of which ``newest`` was the end, has taken text back."""
+        if self.ledgers:
+            self.ledgers[place].take_back(newest, taken)
+
+    @property
+    def end(self) -> int:
+        """How many columns there are at the end of this pass."""
+        return self._end
 
     # --- inside the pass ---------------------------------------------------------------------
 

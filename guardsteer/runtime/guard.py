@@ -19,6 +19,7 @@ from guardsteer.host import check_generation, refuse_compiled, render_chat
 from guardsteer.runtime.admission import admit
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
+from guardsteer.runtime.following import follow
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.halting import Fallback, FallbackSaid
 from guardsteer.runtime.hooking import Hooks
@@ -123,18 +124,33 @@ class Guard:
         admission = admit(
             kit, kwargs, guard, eos=settings.eos, pad=settings.pad, expansion=settings.expansion
         )
+        following = follow(
+            kit,
+            self._model,
+            kwargs,
+            settings.config,
+            rows=admission.rows,
+            width=admission.width,
+            eos=settings.eos,
+            pad=settings.pad,
+        )
         generation = admission.begin(
             kit, self._auditor, self._switch, beams=settings.beams, settings=settings.config
         )
         _add_halting(kit, kwargs, generation, settings)
+        prompts, finals = kwargs["input_ids"], None
+        if following is not None:
+            following.begin(generation, kwargs)
         with self._hooks.running(generation):
             try:
                 output = type(self._model).generate(self._model, **kwargs)
                 generation.end_pass()
+                if following is not None:
+                    output, finals = following.end(generation, output, prompts)
             except BaseException as error:
                 admission.fail(generation, self._auditor, error)
                 raise
-        admission.end(generation, self._auditor, _sequences(output), settings.eos, settings.pad)
+        admission.end(generation, self._auditor, _sequences(output), settings.eos, settings.pad, finals)
         return output
 
     def chat(

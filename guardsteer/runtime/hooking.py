@@ -74,7 +74,10 @@ class Hooks:
             refuse_packed(kwargs)
             return
         ids = kwargs.get("input_ids")
-        generation.begin_pass(ids if ids is not None or not args else args[0], kwargs.get("past_key_values"))
+        cache = kwargs.get("past_key_values")
+        generation.begin_pass(ids if ids is not None or not args else args[0], cache)
+        if generation.course is not None and ids is not None:
+            generation.course.close_gaps(kwargs, ids, generation.end, cached=cache is not None)
 
     def _at(self, point: Point) -> Change:
         current = self._current

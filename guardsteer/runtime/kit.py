@@ -39,7 +39,23 @@ class Kit:
     @property
     def halts(self) -> bool:
         """True where some row may be ended by the guard."""
-        return any(rule.halt for rule in self.policy.rules) or self.policy.audit.on_error == "halt"
+        rules = self.policy.rules
+        ends = any(rule.halt or (rule.revise is not None and rule.revise.then == "halt") for rule in rules)
+        return ends or self.policy.audit.on_error == "halt"
+
+    @property
+    def revises(self) -> bool:
+        """True where text of some row may be taken back."""
+        return bool(self.rows.revising)
+
+    @property
+    def holds(self) -> bool:
+        """True where text of some row may be held back."""
+        modes = self.program.modes
+        return any(
+            rule.hold_back is not None and mode == "enforce"
+            for rule, mode in zip(self.policy.rules, modes, strict=True)
+        )
 
     @property
     def points(self) -> tuple[Point, ...]:

@@ -27,7 +27,7 @@ from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Mode, Position
 from guardsteer.runtime.acting import Acting, LedgerKit
 from guardsteer.runtime.past import Taken
-from guardsteer.runtime.steps import Step, step_at
+from guardsteer.runtime.steps import Step, cleared, step_at
 from guardsteer.runtime.terms import Terms
 
 __all__ = ["Ledger", "LedgerKit", "Spans"]
@@ -120,10 +120,11 @@ class Ledger:
         for name in sorted(self._late):
             self._caught_up(name, last + 1, self._common())
 
-    def steered(self, newest: Step, last: int) -> int:
+    def steered(self, newest: Step, last: int, without: range = range(0)) -> int:
         """Count the tokens that were chosen under steering: one for each pass from step 0 to ``last``.
 
-        For a candidate: those that would have been.
+        For a candidate: those that would have been. ``without``: how many tokens were written at passes
+        that do not count.
         """
         masked = self._kit.composer.masked
         count = 0
@@ -131,7 +132,7 @@ class Ledger:
         while step is not None:
             kinds = GENERATED if step.written else self._spans.runs[-1][2]
             plan = step.plan.shadow or step.plan if self._kit.track else step.plan
-            if step.index <= last and any(masked(plan.strengths, kinds)):
+            if step.index <= last and step.written not in without and any(masked(plan.strengths, kinds)):
                 count += 1
             # Only the newest decision at the prompt's end chose a token that stayed.
             step = step.parent if step.written else None
@@ -167,12 +168,15 @@ class Ledger:
         if incident.kind == "failed":
             self._kit.append(ClassifierFailed(**common, step=step, classifier=name, error=incident.error))
         elif incident.kind == "late":
-            self._late[name] = step
+            self._late.setdefault(name, step)
         else:
             self._caught_up(name, step, common)
 
     def _caught_up(self, name: str, until: int, common: Mapping[str, Any]) -> None:
-        self._kit.append(ClassifierLate(**common, step=self._late.pop(name), classifier=name, until=until))
+        # What was read again after a revision may have been late, or caught up, without telling.
+        first = self._late.pop(name, until)
+        if first < until:
+            self._kit.append(ClassifierLate(**common, step=first, classifier=name, until=until))
 
     def _halt(self, step: Step, rule: int, mode: Mode, common: Mapping[str, Any]) -> None:
         self._kit.append(
@@ -180,7 +184,7 @@ class Ledger:
                 **common,
                 step=step.index,
                 rule=self._kit.rule(rule),
-                position=self._prompt + step.written,
+                position=self._prompt + min(cleared(step.parent), step.written),
                 fallback_digest=self._kit.fallback_digest,
                 mode=mode,
             )

@@ -75,6 +75,7 @@ class Row:
         context: dict[str, Any],
         closing: frozenset[int],
         terms: Terms,
+        revising: Mapping[int, ReviseSpec] | None = None,
     ) -> None:
         self._kit = kit
         self.acts = terms.mode == "enforce"
@@ -105,8 +106,9 @@ class Row:
         if terms.mode != "off":
             self._read_prompt(prompt, user)
         self._past: Past | None = None
-        if kit.revising and self.acts:
-            self._past = Past(Reach.of(kit.revising), self._light(None), *self._readers())
+        rules = (kit.revising if self.acts else {}) if revising is None else revising
+        if rules:
+            self._past = Past(Reach.of(rules), self._light(None), *self._readers())
         self.step = self._root = Step(None, 0, -1, hash(tuple(prompt)), kit.idle, 0)
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
@@ -274,18 +276,28 @@ class Row:
         past, rule, written = self._past, self.step.plan.revise, self.step.written
         if rule < 0 or past is None or self.over or self.halt_step >= 0 or self._again:
             return None
-        kept, old = past.target(rule, written), self._engine
-        if written:
+        kept = past.target(rule, written)
+        revision = self._go_back(past, rule, kept)
+        self._engine.revised(rule)
+        return Taken(rule, self.index, kept, written - kept, revision)
+
+    def follow_back(self, taken: Taken) -> None:
+        """Take back what a row of the same text took back by a rule of its own; ``revising`` has it."""
+        if self._past is not None:
+            self._go_back(self._past, taken.rule, taken.kept)
+
+    def _go_back(self, past: Past, rule: int, kept: int) -> int:
+        """Go back to ``kept`` tokens on account of ``rule``; return how often that has done so now."""
+        if self.step.written:
+            old = self._engine
             self._restore(past.back(kept), past)
             self._engine.take_revisions(old)
             self.dropped = self.index + 1 - kept
             self._again = True
-        self._engine.revised(rule)
         past.reach = past.reach.counted(rule)
-        revision = past.reach.count(rule)
         if past.reach.spent:
             self._past = None
-        return Taken(rule, self.index, kept, written - kept, revision)
+        return past.reach.count(rule)
 
     def _ask_again(self) -> None:
         """Decide the prompt's step anew: all that was written was taken back."""
@@ -305,15 +317,23 @@ class Row:
             past.keep(self.step.written, self._light(self.step))
         return past.floor
 
-    def read_last(self, token: int) -> None:
-        """Read the last token of a row that has ended; no pass follows, so nothing is steered there."""
+    def read_last(self, token: int) -> int:
+        """Read the last token of a row that has ended; return how many tokens stay by what is decided.
+
+        No pass follows, so nothing is steered there, and nothing is written for what would be taken back.
+        """
         index = self.index
         self.advance(token)
         self.index = index
-        step = self.step
+        step, past = self.step, self._past
         step.complete = True
+        step.note = step.note or Note((), ())
+        self.news = True
         if any(step.plan.strengths):
             step.plan = replace(step.plan, strengths=self._kit.idle.strengths)
+        if past is None or step.plan.revise < 0:
+            return step.written
+        return past.target(step.plan.revise, step.written)
 
     def _light(self, step: Step | None) -> Light:
         engine, reader, sentences = self._engine.fork(), self._reader.fork(), self._sentences.fork()

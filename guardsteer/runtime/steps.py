@@ -8,7 +8,7 @@ from typing import Any
 from guardsteer.core.plan import Plan
 from guardsteer.runtime.fragile import Befallen
 
-__all__ = ["Note", "Step", "cleared", "step_at", "with_written"]
+__all__ = ["Note", "Step", "cleared", "first_from", "step_at", "with_written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,5 +77,13 @@ def with_written(newest: Step, written: int) -> Step:
     """Return the newest step of a chain behind which no more than ``written`` tokens stood."""
     step = newest
     while step.written > written and step.parent is not None:
+        step = step.parent
+    return step
+
+
+def first_from(newest: Step, index: int) -> Step:
+    """Return the oldest step of a chain whose index is ``index`` or above, the newest if there is none."""
+    step = newest
+    while step.parent is not None and step.parent.index >= index:
         step = step.parent
     return step
