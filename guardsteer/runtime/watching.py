@@ -13,7 +13,7 @@ from guardsteer.errors import GuardsteerError
 
 __all__ = ["Reloadable", "Watcher"]
 
-_BESIDE = ("policy.yaml", "tests.yaml", "binding.yaml")
+_BESIDE = ("policy.yaml", "policy.yaml.sig", "tests.yaml")
 _Sight: TypeAlias = tuple[tuple[int, int, int, int] | None, ...]
 
 
@@ -68,7 +68,8 @@ class Watcher:
         if self.path.is_dir():
             files = [self.path / name for name in _BESIDE]
         else:
-            files = [self.path, self.path.with_name(f"{self.path.stem}.tests.yaml")]
+            signature = self.path.with_name(f"{self.path.name}.sig")
+            files = [self.path, signature, self.path.with_name(f"{self.path.stem}.tests.yaml")]
         return tuple(_identity(file) for file in files)
 
 
