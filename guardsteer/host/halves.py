@@ -130,7 +130,7 @@ def _problem(clean: _Seen, longer: _Seen, half: Tensor, gain: float, site: str) 
             continue
         multiple = _multiple(before, clean, half, other)
         moved = after - before - multiple * gain * half
-        allowed = _LEFT_OVER * multiple * gain * float(half.norm()) + _rounding(after, clean)
+        allowed = _LEFT_OVER * abs(multiple) * gain * float(half.norm()) + _rounding(after, clean)
         if multiple and float(moved.norm()) <= allowed:
             return ""
     if _moved(clean, longer, gain * float(half.norm())) and any(

@@ -126,7 +126,7 @@ class Shaping:
         size = length(change)
         over = size > budget * (1 + _SLACK)
         if cuts is not None:
-            cuts.note(over if self.acts is None else over & self.acts)
+            cuts.note(over)
         return states + change * torch.where(over, budget / size, 1.0)
 
 

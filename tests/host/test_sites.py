@@ -263,6 +263,10 @@ class OddAttention(_Odd):
     """Called an attention."""
 
 
+class OddLinearAttention(_Odd):
+    """Called a linear attention."""
+
+
 @pytest.mark.parametrize(
     ("attention", "reason"),
     [
@@ -276,6 +280,7 @@ class OddAttention(_Odd):
         (OddAttention(o_proj=nn.Linear(8, 8), head_dim=4), "None heads"),
         (OddAttention(o_proj=nn.Identity(), head_dim=4), "does not say how many values"),
         (_Odd(o_proj=nn.Linear(8, 8), head_dim=4), "no softmax attention"),
+        (OddLinearAttention(o_proj=nn.Linear(8, 8), head_dim=4, num_heads=2), "no softmax attention"),
         (None, "no module of the block is an attention"),
     ],
 )
