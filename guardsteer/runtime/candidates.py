@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from guardsteer.core.policy import ReviseSpec
 from guardsteer.errors import RequestError
 from guardsteer.runtime.acting import LedgerKit
 from guardsteer.runtime.auditing import Auditor
@@ -39,7 +40,7 @@ def put_beside(
     tracks = []
     for name, candidate in kit.candidates.items():
         track = Track(name, auditor.append, ProbeBank(candidate.probes) if candidate.probes else None)
-        maker = _Maker(candidate, auditor, track, expansion, closing)
+        maker = _Maker(candidate, auditor, track, expansion, closing, kit.rows.revising)
         places = [
             row
             for group, (request, its_spans) in enumerate(zip(requests, spans, strict=True))
@@ -53,13 +54,21 @@ class _Maker:
     """Makes the rows of one candidate."""
 
     def __init__(
-        self, kit: Kit, auditor: Auditor, track: Track, expansion: int, closing: frozenset[int]
+        self,
+        kit: Kit,
+        auditor: Auditor,
+        track: Track,
+        expansion: int,
+        closing: frozenset[int],
+        revising: Mapping[int, ReviseSpec],
     ) -> None:
         self._kit = kit
         self._auditor = auditor
         self._track = track
         self._expansion = expansion
         self._closing = closing
+        # By which rules of the policy in force text may be taken back.
+        self._revising = revising
         self._shared: LedgerKit = ledger_kit(kit, auditor, track.name)
 
     def rows(self, group: int, request: Request, spans: Spans) -> list[Candidate | None]:
@@ -93,6 +102,7 @@ class _Maker:
                 context=dict(request.context),
                 closing=self._closing,
                 terms=terms,
+                revising=self._revising,
             )
             return terms, [first, *(first.fork() for _ in range(self._expansion - 1))], None
         except Exception as error:

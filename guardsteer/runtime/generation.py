@@ -245,6 +245,8 @@ class Generation:
 
     def take_back(self, place: int, newest: Step, taken: Taken) -> None:
         """Tell that a row, of which ``newest`` was the end, has taken text back."""
+        if self.beside is not None:
+            self.beside.take_back(place, newest, taken, self.rows[place].step)
         if self.ledgers:
             self.ledgers[place].take_back(newest, taken)
 

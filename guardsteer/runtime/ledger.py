@@ -96,11 +96,7 @@ class Ledger:
 
         What acted on that text ends with it.
         """
-        self.tell(newest, taken.step)
-        if taken.dropped:
-            position = self._prompt - 1 + newest.written
-            self._acting.close(position)
-            self._shadow.close(position)
+        self.drop(newest, taken)
         self._kit.append(
             RowRevised(
                 **self._common(),
@@ -111,6 +107,15 @@ class Ledger:
                 revision=taken.revision,
             )
         )
+
+    def drop(self, newest: Step, taken: Taken) -> None:
+        """Tell all up to ``newest``, and end what acted on text that was taken back there."""
+        self.tell(newest, taken.step)
+        if taken.dropped:
+            position = self._prompt - 1 + newest.written
+            self._acting.close(position)
+            self._shadow.close(position)
+            self._shadow_halt = -1
 
     def close(self, newest: Step, last: int) -> None:
         """End the activations that are still open; ``last`` is the last step whose pass chose a token."""

@@ -6,14 +6,14 @@ The steps form a chain from the newest to step 0, so that beams share their past
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from typing import Any
 
 from guardsteer.classify.guarded import GuardedState, Incident
 from guardsteer.core.plan import Plan
-from guardsteer.core.policy import Scope
+from guardsteer.core.policy import ReviseSpec, Scope
 from guardsteer.core.sentences import SentenceCounter
 from guardsteer.core.signals import TextState
 from guardsteer.runtime.fragile import Befallen, Fragile

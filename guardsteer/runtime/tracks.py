@@ -18,8 +18,10 @@ from guardsteer.core.events import Event, RequestEnded, RequestFailed
 from guardsteer.errors import UnsupportedError
 from guardsteer.host import Point
 from guardsteer.runtime.ledger import Ledger
+from guardsteer.runtime.past import Taken
 from guardsteer.runtime.probing import ProbeBank, probabilities
-from guardsteer.runtime.row import Row, Step
+from guardsteer.runtime.row import Row
+from guardsteer.runtime.steps import Step, with_written
 
 __all__ = ["Beside", "Candidate", "Track", "failed"]
 
@@ -79,6 +81,20 @@ class Candidate:
         except Exception as error:
             self.fail(error)
 
+    def take_back(self, newest: Step, taken: Taken, at: Step) -> None:
+        """Go back from ``newest`` to ``at`` with the row in force, once that has done so."""
+        self.follow(newest, taken.step)
+        row = self._row
+        if row is None or self._done:
+            return
+        try:
+            before = row.step
+            row.follow_back(taken)
+            self._at = at
+            self._ledger.drop(before, taken)
+        except Exception as error:
+            self.fail(error)
+
     def fail(self, error: BaseException) -> None:
         """End the row: either it raised, or the generation did."""
         row, self._row = self._row, None
@@ -89,6 +105,8 @@ class Candidate:
 
     def end(self, newest: Step, last: int, *, tokens: int, output_digest: str, reason: str) -> None:
         """Tell the rest, up to step ``last``, and that the row in force is complete."""
+        # No pass follows the last token, so nothing was decided there.
+        last = min(last, with_written(newest, max(tokens - 1, 0)).index)
         self.follow(newest, last)
         if self._row is None:
             return
@@ -130,7 +148,10 @@ class Candidate:
     def _complete(self, row: Row, live: Step) -> None:
         probes = self._track.probes
         if not row.step.complete and probes is not None:
-            row.complete(row.step, probes, probabilities(self._track.reads[row.group, live.key]))
+            # Nothing was read at a row's last token, where no pass follows.
+            scores = self._track.reads.get((row.group, live.key))
+            if scores is not None:
+                row.complete(row.step, probes, probabilities(scores))
 
 
 class Beside:
@@ -159,11 +180,16 @@ class Beside:
                     step = step.parent
 
     def follow(self, rows: Sequence[Row], last: int) -> None:
-        """Bring all candidates to step ``last`` of the rows in force."""
+        """Bring all candidates to step ``last`` of the rows in force, and none behind the end of its row."""
         for _, candidates in self._tracks:
             for row, candidate in zip(rows, candidates, strict=True):
-                if candidate is not None:
+                if candidate is not None and not row.over:
                     candidate.follow(row.step, last)
+
+    def take_back(self, place: int, newest: Step, taken: Taken, at: Step) -> None:
+        """Have the candidates at ``place`` go back from ``newest`` to ``at``, as the row in force did."""
+        for candidate in self.at(place):
+            candidate.take_back(newest, taken, at)
 
     def at(self, place: int) -> Iterator[Candidate]:
         """Yield the candidates beside the row at ``place`` that are still there."""

@@ -10,7 +10,7 @@ import msgspec
 
 import guardsteer
 from guardsteer.audit import read
-from guardsteer.core.events import ActivationBegan, ActivationEnded
+from guardsteer.core.events import ActivationBegan, ActivationEnded, RowRevised
 from tests.runtime.harness import POLICY, SPECIAL, Bench, batch, policy_file
 
 TOKENS = 14
@@ -69,11 +69,15 @@ def strengths(
     sequence: int = 0,
     vectors: tuple[str, ...] = ("one", "two", "three"),
 ) -> list[tuple[float, ...]]:
-    """Return the strengths of every position, rebuilt from the log's activations alone."""
-    rows = [[0.0] * len(vectors) for _ in range(length)]
+    """Return the strengths of every position, rebuilt from the log's activations and revisions alone."""
+    rows = [[0.0] * len(vectors) for _ in range(2 * length)]
     begun: dict[str, ActivationBegan] = {}
     for stored in read(folder / "log", request):
         event = stored.event
+        if isinstance(event, RowRevised) and (event.track, event.sequence) == ("", sequence):
+            # The last token that stays is decided anew.
+            rows[event.position - 1 :] = [[0.0] * len(vectors) for _ in rows[event.position - 1 :]]
+            continue
         if not isinstance(event, ActivationBegan | ActivationEnded):
             continue
         if (event.track, event.mode, event.sequence) != (track, mode, sequence):
@@ -85,4 +89,5 @@ def strengths(
         for position in range(event.first, event.last + 1):
             rows[position][vectors.index(event.vector)] = event.applied
     assert not begun, "every activation ends"
-    return [tuple(row) for row in rows]
+    assert not any(map(any, rows[length:])), "nothing acts behind the row's end"
+    return [tuple(row) for row in rows[:length]]
