@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import guardsteer
-from guardsteer.core.events import RowHalted
+from guardsteer.core.events import RowHalted, RowRevised
 from guardsteer.rules import load_policy
 from guardsteer.rules.compiling import compile_policy
 from tests.runtime.failures.faults import BREAKS_AT, MENDS_AT, Failing
@@ -94,7 +95,49 @@ def check_halt(row: Line, choice: str, folder: Path, _: pytest.MonkeyPatch) -> N
     assert (len(found) < TOKENS) is bool(halts)
 
 
-def run_undecided(row: Line, choice: str, folder: Path, before: bool) -> list[int]:
+def check_revise(row: Line, choice: str, folder: Path, _: pytest.MonkeyPatch) -> None:
+    run_undecided(row, choice, folder, False)
+    revised = [(event.step, event.dropped) for event in told(folder, RowRevised)]
+    assert revised == ([(BREAKS_AT, 2)] if undecided(row, choice, False) else [])
+    # A rule that acted before has spent its one revision in a row, so its decisions are looked at.
+    text = RULE_POLICY.format(on_error=choice, action=row.fault)
+    policy = load_policy(policy_file(folder, text), outputs=lambda _: ("score",))
+    rules = compile_policy(policy, {"said": ("score",)}, vector_blocks={"one": (2,), "two": (3,)}).start({})
+    rules.before([0.9])
+    assert (rules.before([NAN]).revise >= 0) is undecided(row, choice, True)
+
+
+class Released:
+    """A streamer that counts, and a processor that notes after each step whether something is held."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.held: list[bool] = []
+
+    def put(self, tokens: Tensor) -> None:
+        self.tokens += tokens.numel()
+
+    def end(self) -> None:
+        pass
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.held.append(input_ids.shape[1] > self.tokens)
+        return scores
+
+
+def check_hold_back(row: Line, choice: str, folder: Path, _: pytest.MonkeyPatch) -> None:
+    for before in (False, True):
+        released = Released()
+        run_undecided(
+            row, choice, folder / str(before), before, streamer=released, logits_processor=[released]
+        )
+        others = [s for s in range(TOKENS - 1) if s not in UNDECIDED] if before else []
+        during = list(UNDECIDED) if undecided(row, choice, before) else []
+        # The first call comes before any step.
+        assert [step for step, held in enumerate(released.held[1:]) if held] == sorted(others + during)
+
+
+def run_undecided(row: Line, choice: str, folder: Path, before: bool, **options: Any) -> list[int]:
     folder.mkdir(exist_ok=True)
     made = bench_for()
     guard = guardsteer.wrap(
@@ -105,21 +148,9 @@ def run_undecided(row: Line, choice: str, folder: Path, before: bool) -> list[in
         classifiers={"said": Switched(0.9 if before else 0.1)},
         audit=folder / "log",
     )
+    suppressed = [0, 1] if "halt" in row.fault else list(SPECIAL)
     with guard:
-        return run(guard, suppress_tokens=[0, 1] if "halt" in row.fault else list(SPECIAL))[0]
-
-
-def check_plan(row: Line, choice: str, folder: Path, _: pytest.MonkeyPatch) -> None:
-    """What the engine decides; tests/runtime/test_revising.py has what becomes of it."""
-    text = RULE_POLICY.format(on_error=choice, action=row.fault)
-    policy = load_policy(policy_file(folder, text), outputs=lambda _: ("score",))
-    program = compile_policy(policy, {"said": ("score",)}, vector_blocks={"one": (2,), "two": (3,)})
-    for before in (False, True):
-        rules = program.start({})
-        rules.before([0.9 if before else 0.1])
-        plan = rules.before([NAN])
-        acts = plan.revise >= 0 if "revise" in row.fault else plan.hold_back >= 0
-        assert acts is undecided(row, choice, before)
+        return run(guard, suppress_tokens=suppressed, **options)[0]
 
 
 STEERS = three("does not act", "does not act", "acts if it did")
@@ -131,6 +162,6 @@ RULES = [
     Line("`clamp`", STEERS, check_steering, "clamp: {vector: one, low: -0.1, high: 0.1}"),
     Line("`disable`", PROTECTS, check_disable, "disable: two"),
     Line("`halt`", PROTECTS, check_halt, "halt: true"),
-    Line("`revise`", PROTECTS, check_plan, "revise: {tokens: 4}"),
-    Line("`hold_back`", PROTECTS, check_plan, "hold_back: 8"),
+    Line("`revise`", PROTECTS, check_revise, "revise: {tokens: 2, then: continue}"),
+    Line("`hold_back`", PROTECTS, check_hold_back, "hold_back: 2"),
 ]
