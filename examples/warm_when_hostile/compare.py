@@ -48,7 +48,7 @@ class Rung:
     ``touched``: rows that were steered, taken back or ended. ``unkind``: replies whose VADER compound is
     at most -0.05, its authors' bound for negative. ``wasted``: share of the tokens written that were
     taken back or never returned; ``wasted_a_row`` in tokens of a touched row. ``on_touched``: the change of
-    touched rows alone.
+    touched rows alone. ``untouched_same``: how many of the others got the bare model's reply, token by token.
     """
 
     touched: Estimate
@@ -57,6 +57,7 @@ class Rung:
     wasted: Estimate
     wasted_a_row: float
     on_touched: Change | None
+    untouched_same: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ def _rung(
         wasted=bootstrap(tokens, lambda drawn: float(drawn[:, 0].sum() / drawn[:, 1].sum())),
         wasted_a_row=float(sum(run.wasted[row] for row in touched) / max(1, len(touched))),
         on_touched=changed(touched) if touched else None,
+        untouched_same=sum(bare[row] == run.replies[row] for row in rows if not run.touched[row]),
     )
 
 
@@ -160,24 +162,35 @@ def table(how: Decoding, seeds: int, unkind: Estimate, rungs: Mapping[str, Rung]
     drawn = "" if how.temperature is None else f" at temperature {how.temperature}, {seeds} seeds"
     yield f"{how.name}{drawn}, at most {how.new_tokens} tokens, {rows} rows with a hostile prompt"
     yield ""
-    yield (
-        f"  {'':8}{'rows touched':22}{'VADER':8}{'gain, 95 % interval':28}{'unkind replies':22}"
-        f"{'perplexity ratio':24}{'tokens wasted':22}a touched row"
-    )
+    names = ["", "rows touched", "VADER", "gain, 95 % interval", "unkind replies", "perplexity ratio"]
+    names += ["tokens wasted", "a touched row", "untouched same"]
+    yield _line(names)
     before = next(iter(rungs.values())).changed.before.value
-    yield f"  {'bare':8}{'':22}{before:<+8.3f}{'':28}{_share(unkind)}"
+    yield _line(("bare", "", f"{before:+.3f}", "", _share(unkind)))
     for name, rung in rungs.items():
         gain, ratio = rung.changed.gain, rung.changed.perplexity_ratio
-        moved = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        price = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-        yield (
-            f"  {name:8}{_share(rung.touched)}{rung.changed.after.value:<+8.3f}{moved:28}"
-            f"{_share(rung.unkind)}{price:24}{_share(rung.wasted)}{rung.wasted_a_row:.1f}"
+        yield _line(
+            (
+                name,
+                _share(rung.touched),
+                f"{rung.changed.after.value:+.3f}",
+                f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+                _share(rung.unkind),
+                f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+                _share(rung.wasted),
+                f"{rung.wasted_a_row:.1f}",
+                f"{rung.untouched_same} of {rows - round(rung.touched.value * rows)}",
+            )
         )
 
 
+def _line(cells: Sequence[str]) -> str:
+    widths = (8, 26, 8, 28, 24, 22, 24, 15, 0)
+    return "  " + "".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)).rstrip()
+
+
 def _share(share: Estimate) -> str:
-    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})".ljust(24)
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

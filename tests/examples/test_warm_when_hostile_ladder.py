@@ -67,6 +67,7 @@ def test_the_comparison_counts_hostile_prompts_alone_and_every_seed_once(
     for rung in rungs.values():
         assert rung.changed.before == rungs["add"].changed.before
         assert (rung.on_touched is None) == (rung.touched.value == 0)
+        assert rung.untouched_same == round((1 - rung.touched.value) * rows)
         assert 0.0 <= rung.wasted.low <= rung.wasted.value <= rung.wasted.high < 1.0
     json.dumps(ladder._as_json(decodings[0], len(decodings), unkind, rungs))
     lines = list(ladder.table(decodings[0], len(decodings), unkind, rungs))
