@@ -89,6 +89,7 @@ def test_what_is_added_may_be_scaled(scale: float, steady: bool, parallel: bool)
         (lambda stream, half: stream + half * torch.sigmoid(half), NORMALISED),
         (lambda stream, half: stream + half * torch.linspace(0.1, 1, WIDTH), NORMALISED),
         (lambda stream, half: stream + 0.0 * half, NORMALISED),
+        (lambda stream, half: stream + 1e-5 * half, NORMALISED),
     ],
 )
 def test_what_is_changed_first_or_left_out_is_refused(use: Use, reason: str, steady: bool) -> None:
