@@ -142,6 +142,19 @@ def test_probe_and_text_together_give_the_tokens_of_the_reference(
     assert found != bare
 
 
+def test_what_a_probe_decides_acts_on_the_output_that_it_read_too(tmp_path: Path) -> None:
+    made = probed_bench()
+    same = random_vector(made.model, made.tokenizer, "two", (BLOCK, 2), 1)
+    made = replace(made, vectors={**made.vectors, "two": same})
+    inputs = batch(PROMPTS)
+    with wrap(made, tmp_path) as guard:
+        found = guard.generate(
+            **inputs, max_new_tokens=TOKENS, do_sample=False, suppress_tokens=list(SPECIAL)
+        ).tolist()
+    width = inputs["input_ids"].shape[1]
+    assert [row[width:] for row in found] == [reference(made, prompt) for prompt in PROMPTS]
+
+
 def test_probes_of_several_blocks_are_read_together(tmp_path: Path) -> None:
     """Two probes with one meaning, on two blocks, both fill their own signal."""
     made = probed_bench()
