@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from blake3 import blake3
 
 from guardsteer.core.policy import Binding, Mode
 
-__all__ = ["is_within", "mode_of"]
+__all__ = ["in_shadow", "is_within", "may_enforce", "mode_of"]
 
 _WHOLE = 1 << 64
 
@@ -36,3 +37,16 @@ def mode_of(binding: Binding, request: str, context: Mapping[str, object]) -> tu
     if isinstance(value, str) and is_within(value, binding.percent, binding.salt):
         return binding.mode, binding.arm
     return binding.otherwise, binding.other_arm
+
+
+def may_enforce(binding: Binding) -> bool:
+    """Return whether a policy bound like this acts on any request at all."""
+    modes = (binding.mode if binding.percent > 0 else "off", binding.otherwise)
+    return "enforce" in modes
+
+
+def in_shadow(binding: Binding) -> Binding:
+    """Return the binding for the same requests, with nothing enforced."""
+    mode: Mode = "shadow" if binding.mode == "enforce" else binding.mode
+    otherwise: Mode = "shadow" if binding.otherwise == "enforce" else binding.otherwise
+    return replace(binding, mode=mode, otherwise=otherwise)

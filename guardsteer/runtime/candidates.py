@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from guardsteer.core.policy import ReviseSpec
 from guardsteer.errors import RequestError
@@ -109,10 +108,9 @@ class _Maker:
             return terms, [], error
 
     def _terms(self, request: Request) -> Terms:
-        """Return a request's terms, as if the candidate were in force, but in shadow."""
+        """Return a request's terms, as if the candidate were in force; its binding enforces nothing."""
         policy = self._kit.policy
         missing = missing_turns(request, policy)
         if missing:
             raise RequestError(missing)
-        terms = terms_of(policy, request.id, request.context, request.wishes)
-        return terms if terms.mode == "off" else replace(terms, mode="shadow")
+        return terms_of(policy, request.id, request.context, request.wishes)

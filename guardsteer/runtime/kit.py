@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardsteer.classify.guarded import GuardedClassifier
-from guardsteer.core.policy import Policy
+from guardsteer.core.policy import Policy, RuleSpec
 from guardsteer.host import Fingerprint, Layout, Point, outputs_of_blocks
+from guardsteer.rules.rollout import may_enforce
 from guardsteer.runtime.probing import PlacedProbe
 from guardsteer.runtime.row import RowKit
 from guardsteer.steer.composing import Composer
@@ -37,25 +38,33 @@ class Kit:
     candidates: Mapping[str, Kit] = field(default_factory=dict)
 
     @property
+    def acts(self) -> bool:
+        """True where the policy is enforced on some request."""
+        return may_enforce(self.policy.binding)
+
+    @property
+    def acting(self) -> tuple[RuleSpec, ...]:
+        """The rules that have an effect on some request."""
+        rules = zip(self.policy.rules, self.program.modes, strict=True)
+        return tuple(rule for rule, mode in rules if mode == "enforce") if self.acts else ()
+
+    @property
     def halts(self) -> bool:
         """True where some row may be ended by the guard."""
-        rules = self.policy.rules
-        ends = any(rule.halt or (rule.revise is not None and rule.revise.then == "halt") for rule in rules)
-        return ends or self.policy.audit.on_error == "halt"
+        for rule in self.acting:
+            if rule.halt or (rule.revise is not None and rule.revise.then == "halt"):
+                return True
+        return self.acts and self.policy.audit.on_error == "halt"
 
     @property
     def revises(self) -> bool:
         """True where text of some row may be taken back."""
-        return bool(self.rows.revising)
+        return any(rule.revise is not None for rule in self.acting)
 
     @property
     def holds(self) -> bool:
         """True where text of some row may be held back."""
-        modes = self.program.modes
-        return any(
-            rule.hold_back is not None and mode == "enforce"
-            for rule, mode in zip(self.policy.rules, modes, strict=True)
-        )
+        return any(rule.hold_back is not None for rule in self.acting)
 
     @property
     def points(self) -> tuple[Point, ...]:

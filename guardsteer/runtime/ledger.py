@@ -24,11 +24,12 @@ from guardsteer.core.events import (
     RuleReleased,
 )
 from guardsteer.core.plan import Plan
-from guardsteer.core.policy import Mode, Position
+from guardsteer.core.policy import Position
 from guardsteer.runtime.acting import Acting, LedgerKit
 from guardsteer.runtime.past import Taken
 from guardsteer.runtime.steps import Step, cleared, step_at
 from guardsteer.runtime.terms import Terms
+from guardsteer.runtime.would import Would
 
 __all__ = ["Ledger", "LedgerKit", "Spans"]
 
@@ -68,7 +69,7 @@ class Ledger:
         self._told = -1
         self._acting = Acting(kit, self._who, "enforce", terms.chosen)
         self._shadow = Acting(kit, self._who, "shadow", terms.chosen)
-        self._shadow_halt = -1
+        self._would = Would(kit, self._prompt)
         self._late: dict[str, int] = {}
 
     def tell(self, newest: Step, last: int) -> bool:
@@ -115,7 +116,7 @@ class Ledger:
             position = self._prompt - 1 + newest.written
             self._acting.close(position)
             self._shadow.close(position)
-            self._shadow_halt = -1
+            self._would.forget()
 
     def close(self, newest: Step, last: int) -> None:
         """End the activations that are still open; ``last`` is the last step whose pass chose a token."""
@@ -153,12 +154,8 @@ class Ledger:
         for change in note.changes:
             self._kit.append(_change_event(change, step.index, common))
         if step.plan.halt >= 0:
-            self._halt(step, step.plan.halt, "enforce", common)
-        shadow = step.plan.shadow
-        halt = shadow.halt if shadow is not None else -1
-        if halt >= 0 and halt != self._shadow_halt:
-            self._halt(step, halt, "shadow", common)
-        self._shadow_halt = halt
+            self._halt(step, common)
+        self._would.tell(step, common)
         if step.parent is None:
             for first, _, kinds in self._spans.runs:
                 self._apply(step.plan, first, kinds, note.signals)
@@ -183,15 +180,14 @@ class Ledger:
         if first < until:
             self._kit.append(ClassifierLate(**common, step=first, classifier=name, until=until))
 
-    def _halt(self, step: Step, rule: int, mode: Mode, common: Mapping[str, Any]) -> None:
+    def _halt(self, step: Step, common: Mapping[str, Any]) -> None:
         self._kit.append(
             RowHalted(
                 **common,
                 step=step.index,
-                rule=self._kit.rule(rule),
+                rule=self._kit.rule(step.plan.halt),
                 position=self._prompt + min(cleared(step.parent), step.written),
                 fallback_digest=self._kit.fallback_digest,
-                mode=mode,
             )
         )
 
@@ -207,11 +203,9 @@ class Ledger:
 
 
 def _differing(shadow: Plan, plan: Plan) -> tuple[float, ...]:
-    """Return what would act beyond what does: 0.0 where the same rule does the same."""
-    pairs = zip(shadow.strengths, shadow.rules, plan.strengths, plan.rules, strict=True)
-    return tuple(
-        0.0 if (strength, rule) == (real, its_rule) else strength for strength, rule, real, its_rule in pairs
-    )
+    """Return what would act beyond what does: 0.0 where the same rule decides."""
+    decided = zip(shadow.strengths, shadow.rules, plan.rules, strict=True)
+    return tuple(0.0 if rule == real else strength for strength, rule, real in decided)
 
 
 def _change_event(change: Any, step: int, common: Mapping[str, Any]) -> Event:

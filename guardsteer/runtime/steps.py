@@ -27,10 +27,22 @@ class Step:
     """One decided step; ``key`` identifies the tokens from the prompt up to here, ``written`` counts them.
 
     ``index`` counts decode iterations: it is ahead of ``written`` where text was taken back. ``complete``
-    is False while the step waits for a probe. ``cleared`` belongs to the function of that name.
+    is False while the step waits for a probe. ``cleared`` belongs to the function of that name. ``anchor``
+    counts the tokens up to the last end of a sentence.
     """
 
-    __slots__ = ("cleared", "complete", "index", "key", "note", "parent", "plan", "token", "written")
+    __slots__ = (
+        "anchor",
+        "cleared",
+        "complete",
+        "index",
+        "key",
+        "note",
+        "parent",
+        "plan",
+        "token",
+        "written",
+    )
 
     def __init__(
         self, parent: Step | None, index: int, token: int, key: int, plan: Plan, written: int
@@ -39,6 +51,7 @@ class Step:
         self.index = index
         self.written = written
         self.cleared = -1
+        self.anchor: int = 0 if parent is None else parent.anchor
         self.token = token
         self.key = key
         self.plan = plan

@@ -15,6 +15,7 @@ from guardsteer.core.policy import Binding, Policy
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import PolicyError
 from guardsteer.host import check_model, find_layout, fingerprint
+from guardsteer.rules.rollout import in_shadow
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
 from guardsteer.runtime.guard import Guard
@@ -69,7 +70,9 @@ def wrap(
         trusted=None if trusted is None else Path(trusted),
         explain=audit is not None,
     )
-    beside = {name: builder.build(builder.policy(given)) for name, given in _named(candidates or {})}
+    beside = {
+        name: builder.build(_in_shadow(builder.policy(given))) for name, given in _named(candidates or {})
+    }
     bound = Path(binding) if isinstance(binding, str) else binding
     builder = replace(builder, binding=bound, candidates=beside)
     kit = builder.build(builder.policy(policy))
@@ -84,3 +87,7 @@ def _named(
     if "" in candidates:
         raise PolicyError("a candidate needs a name, by which the audit tells it from the policy in force")
     return list(candidates.items())
+
+
+def _in_shadow(candidate: Policy) -> Policy:
+    return replace(candidate, binding=in_shadow(candidate.binding))

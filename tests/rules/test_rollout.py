@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardsteer.core.policy import Binding
-from guardsteer.rules.rollout import is_within, mode_of
+from guardsteer.rules.rollout import in_shadow, is_within, may_enforce, mode_of
 
 KNOWN = ["tenant-14", "tenant-36", "tenant-55"]
 VALUES = [f"tenant-{number}" for number in range(20_000)]
@@ -74,3 +75,34 @@ def test_a_rollout_may_go_by_the_requests_id() -> None:
 
 def test_without_a_rollout_everybody_is_within() -> None:
     assert mode_of(Binding(), "anything", {}) == ("enforce", "")
+
+
+@pytest.mark.parametrize(
+    ("binding", "acts"),
+    [
+        (Binding(), True),
+        (Binding(mode="shadow"), False),
+        (Binding(mode="off"), False),
+        (Binding(percent=0.0), False),
+        (Binding(percent=0.0, otherwise="enforce"), True),
+        (Binding(mode="shadow", percent=10.0, otherwise="enforce"), True),
+    ],
+)
+def test_whether_a_policy_acts_at_all_is_known_from_its_binding(binding: Binding, acts: bool) -> None:
+    assert may_enforce(binding) is acts
+
+
+@given(
+    st.builds(
+        Binding,
+        mode=st.sampled_from(["off", "shadow", "enforce"]),
+        otherwise=st.sampled_from(["off", "shadow", "enforce"]),
+        percent=st.floats(0, 100),
+        arm=st.just("a"),
+    ),
+    st.text(max_size=3),
+)
+def test_in_shadow_the_same_requests_are_read_and_none_is_acted_on(binding: Binding, request: str) -> None:
+    mode, arm = mode_of(binding, request, {})
+    assert mode_of(in_shadow(binding), request, {}) == ("off" if mode == "off" else "shadow", arm)
+    assert not may_enforce(in_shadow(binding))

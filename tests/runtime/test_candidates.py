@@ -349,7 +349,7 @@ def test_what_is_adopted_is_on_record_for_each_track(tmp_path: Path) -> None:
         ("", "scripted", "wrap"),
         ("new", "other", "wrap"),
     ]
-    assert [event.binding["mode"] for event in adopted] == ["shadow", "enforce"]
+    assert [event.binding["mode"] for event in adopted] == ["shadow", "shadow"]
     assert adopted[0].policy_digest == guard.policy.digest
     assert adopted[1].text == OTHER
     assert set(adopted[1].vectors) == {"one", "two", "three"}

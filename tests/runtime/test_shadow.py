@@ -229,3 +229,117 @@ def test_the_mode_is_on_record_with_the_request(tmp_path: Path) -> None:
         run(guard, PROMPTS[:1], guard=[{}])
     started = [s.event for s in read(tmp_path / "log", "r0") if isinstance(s.event, RequestStarted)]
     assert [event.mode for event in started] == ["shadow"]
+
+
+TEXT = "Well. It is so. And then it was not, as"
+BACK = {
+    "tokens": "{tokens: 5}",
+    "more tokens than there are": "{tokens: 50}",
+    "sentence": "{back_to: sentence}",
+}
+
+
+def forced(tokenizer: Any, text: str, width: int) -> Any:
+    """Return what makes ``generate`` write ``text``, whatever the model thinks."""
+    ids = tokenizer(text)["input_ids"]
+    return lambda _, so_far: [ids[min(len(so_far) - width, len(ids) - 1)]]
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 9, 15, 16, 17, 30])
+@pytest.mark.parametrize("back", BACK)
+def test_a_revision_in_shadow_is_told_as_the_enforced_one_is_and_takes_nothing_back(
+    back: str, step: int, tmp_path: Path
+) -> None:
+    made = bench("llama")
+    text = (
+        "guardsteer: 1\nname: again\nfallback: 'No.'\nvectors: {one: {use: ./none}}\nrules:\n"
+        f"  - id: again\n    when: step == {step}\n    revise: {BACK[back]}\n"
+        "    add: {vector: one, strength: 0.5}\n"
+    )
+    told_in = {}
+    allowed = forced(made.tokenizer, TEXT, len(PROMPTS[0]))
+    for name, binding in (("enforce", None), ("shadow", SHADOW)):
+        folder = tmp_path / name
+        folder.mkdir()
+        options = {"max_new_tokens": len(TEXT), "prefix_allowed_tokens_fn": allowed, "suppress_tokens": None}
+        with wrap(made, folder, text, classifiers={}, binding=binding) as guard:
+            found = run(guard, PROMPTS[:1], guard=[{}], **options)
+        told_in[name] = [e for e in told(folder, "r0", without=("mode",)) if e["kind"] == "RowRevised"]
+    assert told_in["enforce"][:1] == told_in["shadow"]
+    assert made.tokenizer.decode(found[0]) == TEXT
+
+
+def test_revisions_in_shadow_are_counted_as_enforced_ones_are(tmp_path: Path) -> None:
+    """After the last one that the rule has, its condition would have ended the row."""
+    made = bench("llama")
+    text = (
+        "guardsteer: 1\nname: again\nfallback: 'No.'\nvectors: {one: {use: ./none}}\nrules:\n"
+        "  - id: again\n    when: step == 2 || step == 4 || step == 5 || step == 8\n"
+        "    add: {vector: one, strength: 0.5}\n    revise: {tokens: 1, most: 2}\n"
+        "binding: {rules: {again: shadow}}\n"
+    )
+    with wrap(made, tmp_path, text, classifiers={}) as guard:
+        assert run(guard, PROMPTS[:1], guard=[{}]) == run(made.model, PROMPTS[:1])
+    events = told(tmp_path, "r0")
+    revised = [(e["step"], e["dropped"], e["revision"]) for e in events if e["kind"] == "RowRevised"]
+    assert revised == [(2, 1, 1), (4, 1, 2)]
+    assert [e["step"] for e in events if e["kind"] == "RowHalted"] == [8]
+    assert {e["mode"] for e in events if e["kind"] in ("RowRevised", "RowHalted")} == {"shadow"}
+
+
+REVISING = POLICY + (
+    "  - {id: again, when: said.score >= 0.9, add: {vector: one, strength: 0.9}, revise: {tokens: 3}}\n"
+    "  - {id: wait, when: step >= 0, hold_back: 2}\nfallback: 'No.'\n"
+)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"prompt_lookup_num_tokens": 4}])
+def test_a_policy_that_would_revise_and_hold_back_does_neither_in_shadow(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """So it runs in every way of decoding, also where it could not act exactly."""
+    made = bench("llama")
+    prompts = PROMPTS[:1] if "prompt_lookup_num_tokens" in options else PROMPTS
+    bare = run(made.model, prompts, **options)
+    with wrap(made, tmp_path, REVISING, binding=SHADOW) as guard:
+        assert run(guard, prompts, guard=[{}] * len(prompts), **options) == bare
+
+
+def test_in_shadow_a_streamer_gets_every_token_at_once(tmp_path: Path) -> None:
+    made = bench("llama")
+
+    class Streamer:
+        def __init__(self) -> None:
+            self.put_: list[int] = []
+
+        def put(self, ids: torch.Tensor) -> None:
+            self.put_.append(ids.numel())
+
+        def end(self) -> None:
+            pass
+
+    streamer = Streamer()
+    with wrap(made, tmp_path, REVISING, binding=SHADOW) as guard:
+        run(guard, PROMPTS[:1], streamer=streamer)
+    assert streamer.put_ == [len(PROMPTS[0])] + [1] * TOKENS
+
+
+@pytest.mark.parametrize("mode", ["shadow", "off"])
+def test_a_policy_that_cannot_act_is_not_refused_for_what_only_acting_needs(
+    mode: Any, tmp_path: Path
+) -> None:
+    """With beams, a halted row needs a token that ends it; in shadow none is halted."""
+    made = bench("llama")
+    options: dict[str, Any] = {"num_beams": 2, "eos_token_id": None}
+    bare = run(made.model, **options)
+    with wrap(made, tmp_path, HALTING, binding=Binding(mode=mode)) as guard:
+        assert run(guard, **options) == bare
+
+
+def test_the_kill_switch_makes_no_rule_that_acts_look_as_if_it_were_in_shadow(tmp_path: Path) -> None:
+    made = bench("llama")
+    with wrap(made, tmp_path, binding=Binding(rules=(("pull", "shadow"),))) as guard:
+        guard.stop()
+        assert run(guard, guard=[{}] * 3) == run(made.model)
+    began = [e for n in range(3) for e in told(tmp_path, f"r{n}") if e["kind"] == "ActivationBegan"]
+    assert {(event["rule"], event["mode"]) for event in began} == {("pull", "shadow")}
