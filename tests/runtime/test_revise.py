@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 
 import guardsteer
 from guardsteer.audit import read
 from guardsteer.core.events import ActivationBegan, ActivationEnded, RequestEnded, RowRevised
 from guardsteer.errors import UnsupportedError
+from guardsteer.host import find_layout
+from guardsteer.steer import Vector
 from tests.host.test_gaps import REFUSED
 from tests.models import ARCHITECTURES
 from tests.runtime.harness import POLICY as BASE
@@ -25,9 +28,11 @@ from tests.runtime.harness import (
     bench,
     decide_scripted,
     policy_file,
+    random_vector,
     score_of,
     steered,
 )
+from tests.runtime.test_probes import probe_of
 
 TOKENS = 16
 PROMPTS = [[40, 77, 90, 101, 60, 45, 33], [55, 66, 80], [70, 71, 72, 73, 74, 90, 31, 44, 51]]
@@ -49,8 +54,6 @@ POLICY = BASE.replace(
 
 
 def with_four(architecture: str, **changes: Any) -> Bench:
-    from tests.runtime.harness import random_vector
-
     made = bench(architecture, **changes)
     four = random_vector(made.model, made.tokenizer, "four", (1, 3), 17)
     return Bench(made.model, made.tokenizer, {**made.vectors, "four": four}, made.classifiers, made.reference)
@@ -461,3 +464,134 @@ def test_a_row_that_went_back_ends_like_any_other(
     made = with_four("llama")
     options: dict[str, Any] = {"stop_strings": [stop], "tokenizer": made.tokenizer}
     assert written(made, tmp_path, SAID, scripts, **options) == expected
+
+
+PROBED = f"""
+guardsteer: 1
+name: probed
+classifiers:
+  seen: {{use: ./none, on: all}}
+vectors:
+  late: {{use: ./none, positions: [last_prompt_token, generated]}}
+rules:
+  - id: again
+    when: seen.score >= 0.6
+    add: {{vector: late, strength: 0.9}}
+    revise: {{tokens: {DROP}, most: {MOST}, steps: {STEPS}, then: continue}}
+"""
+
+
+def probed_reference(made: Bench, late: Vector, prompt: list[int]) -> Told:
+    """As ``reference``, for a probe in front of all that steers: its scores depend on tokens alone."""
+    told = Told()
+    plans: list[tuple[float, ...]] = []
+    step, left, until = 0, MOST, -1
+    probe = probe_of(made)
+    while len(told.tokens) < TOKENS:
+        ids = torch.tensor([prompt + told.tokens])
+        seen: list[float] = []
+        handle = (
+            find_layout(made.model)
+            .blocks[probe.block]
+            .register_forward_hook(
+                lambda _, __, output, seen=seen: seen.append(float(probe.score(output)[0, -1, 0]))
+            )
+        )
+        with torch.no_grad():
+            made.model(input_ids=ids, use_cache=False)
+        handle.remove()
+        forced = step <= until
+        if seen[0] >= 0.6 and left:
+            left, until = left - 1, step + STEPS
+            kept = max(0, len(told.tokens) - DROP)
+            told.dropped.append((len(told.tokens) - kept, kept))
+            if told.tokens:
+                del told.tokens[kept:], plans[kept:]
+                step += 1
+                continue
+            # Nothing to take back: the prompt's pass goes on as the rule that takes back leaves it.
+            plans.append((0.0,))
+        else:
+            plans.append((0.9 if forced or seen[0] >= 0.6 else 0.0,))
+        with steered(made.model, [late], [(0.0,)] * (len(prompt) - 1) + plans), torch.no_grad():
+            logits = made.model(input_ids=ids, use_cache=False).logits[0, -1].clone()
+        logits[list(SPECIAL)] = -torch.inf
+        told.tokens.append(int(logits.argmax()))
+        step += 1
+    return told
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_probe_can_take_back_what_it_reads_in_the_pass_under_way(mode: str, tmp_path: Path) -> None:
+    made = with_four("llama")
+    late = random_vector(made.model, made.tokenizer, "late", (2, 3), 23)
+    expected = [probed_reference(made, late, prompt) for prompt in PROMPTS]
+    assert any(dropped for told in expected for dropped, _ in told.dropped)
+    guard = guardsteer.wrap(
+        made.model,
+        made.tokenizer,
+        policy=policy_file(tmp_path, PROBED),
+        vectors={"late": late},
+        classifiers={"seen": probe_of(made)},
+    )
+    with guard:
+        for prompt, told in zip(PROMPTS, expected, strict=True):
+            assert run(guard, [prompt], **MODES[mode]) == [told.tokens]
+        if mode != "chunked prefill":
+            assert run(guard, PROMPTS, **MODES[mode]) == [told.tokens for told in expected]
+
+
+def test_each_returned_sequence_of_a_request_goes_back_by_itself(tmp_path: Path) -> None:
+    """Whether drawn tokens stay is told from the text of their own sequence."""
+    made = with_four("llama")
+    text = ONE_ROW.replace("request.back && ", "").replace("most: 2", "most: 30")
+    with guarded(made, tmp_path, text, audit=tmp_path / "audit") as guard:
+        torch.manual_seed(1)
+        found = run(guard, PROMPTS[:2], do_sample=True, num_return_sequences=3)
+    events = [stored.event for stored in read(tmp_path / "audit")]
+    revised = [e for e in events if isinstance(e, RowRevised)]
+    assert len({(e.request, e.sequence) for e in revised}) >= 3
+    assert max(e.revision for e in revised) < 30
+    assert len(found) == 6
+    for row in found:
+        assert len(row) == TOKENS
+        written = [made.tokenizer.decode(row[:n]) for n in range(1, TOKENS)]
+        assert all(score_of(1, said) < 0.7 for said in written), "what was flagged must not stay"
+
+
+def test_going_back_and_its_steering_stop_and_go_on_with_the_kill_switch(tmp_path: Path) -> None:
+    """While it is thrown rows still go back, and nothing is steered: the same text comes again."""
+    made = with_four("llama")
+    bare = run(made.model, PROMPTS)
+    with guarded(made, tmp_path, audit=tmp_path / "audit") as guard:
+        guard.stop()
+        assert run(guard, PROMPTS) == bare
+    events = [stored.event for stored in read(tmp_path / "audit")]
+    assert any(isinstance(e, RowRevised) for e in events)
+    assert not any(isinstance(e, ActivationBegan) for e in events)
+
+
+def test_after_a_revision_other_requests_and_the_bare_model_are_as_before(tmp_path: Path) -> None:
+    made = with_four("llama")
+    bare = run(made.model, PROMPTS)
+    with guarded(made, tmp_path) as guard:
+        first = run(guard, PROMPTS)
+        assert run(guard, PROMPTS) == first
+    assert run(made.model, PROMPTS) == bare != first
+
+
+def test_a_row_may_have_as_many_tokens_as_without_a_revision(tmp_path: Path) -> None:
+    """However the limit is given, and also by a configuration."""
+    made = with_four("llama")
+    config = GenerationConfig(
+        max_new_tokens=TOKENS, do_sample=False, pad_token_id=0, suppress_tokens=list(SPECIAL)
+    )
+    width = max(map(len, PROMPTS))
+    with guarded(made, tmp_path) as guard:
+        wanted = run(guard, PROMPTS)
+        assert {len(row) for row in wanted} == {TOKENS}
+        assert run(guard, PROMPTS, max_new_tokens=None, max_length=width + TOKENS) == wanted
+        made.model.generation_config.eos_token_id = None
+        ids = guard.generate(**batch(PROMPTS), generation_config=config)
+        assert ids[:, width:].tolist() == wanted
+        assert config.max_new_tokens == TOKENS
