@@ -15,7 +15,7 @@ from guardsteer.rules.binding_checks import check_binding, check_overrides
 from guardsteer.rules.building import DEFAULT_TAIL_CHARACTERS
 from guardsteer.rules.document import Entry, MappingNode, Node, ScalarNode
 from guardsteer.rules.flag_checks import check_flags
-from guardsteer.rules.names import REQUEST_KEYS, TITLE, Names
+from guardsteer.rules.names import REQUEST_KEYS, TAKEN_KEYS, TITLE, Names
 from guardsteer.rules.naming import check_name
 from guardsteer.rules.patterns import pattern_mistake
 from guardsteer.rules.places import Report, shown
@@ -71,6 +71,9 @@ def _check_context(report: Report, root: MappingNode) -> dict[str, Type]:
             kind = "string" if REQUEST_KEYS[key] == "string" else "list of strings"
             message = f"the request key {shown(key)} is always known, as a {kind}"
             report.add(entry.start, message, "remove the line")
+        if key in TAKEN_KEYS:
+            message = f"the request key {shown(key)} has a meaning of its own and cannot be declared"
+            report.add(entry.start, message, "choose another name")
         word = text_of(entry.node)
         types[key] = _TYPES.get(word.text if word else "", "string")
     return types

@@ -10,7 +10,17 @@ from typing import TypeAlias
 from guardsteer.rules.places import closest, shown
 from guardsteer.rules.syntax import Constant, FlagRef, RequestRef, SignalRef, StepRef, Type
 
-__all__ = ["IDENTIFIER", "KEYWORDS", "REQUEST_KEYS", "TITLE", "WORDS", "Names", "look_up", "signal_mistake"]
+__all__ = [
+    "IDENTIFIER",
+    "KEYWORDS",
+    "REQUEST_KEYS",
+    "TAKEN_KEYS",
+    "TITLE",
+    "WORDS",
+    "Names",
+    "look_up",
+    "signal_mistake",
+]
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -28,6 +38,8 @@ REQUEST_KEYS: Mapping[str, Type] = {
     "locale": "string",
     "labels": "labels",
 }
+# Beside its context a request brings these; "request" is a keyword already.
+TAKEN_KEYS = ("turns", "strengths")
 
 Named: TypeAlias = Constant | StepRef | FlagRef | SignalRef | RequestRef
 _Found: TypeAlias = tuple[Named, Type]

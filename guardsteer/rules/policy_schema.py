@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from guardsteer.rules.binding_schema import BindingModel
-from guardsteer.rules.names import IDENTIFIER, KEYWORDS, REQUEST_KEYS, TITLE
+from guardsteer.rules.names import IDENTIFIER, KEYWORDS, REQUEST_KEYS, TAKEN_KEYS, TITLE
 from guardsteer.rules.schema import PolicyModel
 
 __all__ = ["DIALECT", "binding_schema", "policy_schema"]
@@ -37,7 +37,7 @@ def binding_schema() -> dict[str, Any]:
 
 
 _RESERVED = {
-    "context": (*KEYWORDS, *REQUEST_KEYS),
+    "context": (*KEYWORDS, *REQUEST_KEYS, *TAKEN_KEYS),
     **dict.fromkeys(("classifiers", "flags", "vectors", "profiles"), tuple(KEYWORDS)),
 }
 _ACTIONS = (

@@ -14,6 +14,7 @@ MISTAKES: list[tuple[str, str, int, int, str, str]] = [
     ("name: support", "name: x\nnmae: z", 3, 1, "the policy has no field 'nmae'", "did you mean 'name'?"),
     ("{tier: int, beta: bool}", "{tier: integer}", 3, 17, "'tier' must be one of string, int, float, bool, got the text 'integer'", "'int'"),
     ("{tier: int, beta: bool}", "{a-b: int}", 3, 11, "'a-b' cannot be the name of a request key", ""),
+    ("{tier: int, beta: bool}", "{turns: int}", 3, 11, "the request key 'turns' has a meaning of its own and cannot be declared", "another"),
     ("{tier: int, beta: bool}", "{labels: string}", 3, 11, "the request key 'labels' is always known, as a list of strings", "remove"),
     ("{tier: int, beta: bool}", "{tenant: string}", 3, 11, "the request key 'tenant' is always known, as a string", "remove"),
     # classifiers

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guardsteer.core.policy import ENFORCED, Binding
 from guardsteer.errors import PolicyError
@@ -87,3 +89,24 @@ def test_every_mistake_of_a_binding_is_told_with_its_place(
 def test_a_binding_that_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="there is no such file"):
         load_binding(tmp_path / "none.yaml", POLICY)
+
+
+@settings(max_examples=150)
+@given(
+    cut=st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 12)),
+    put=st.sampled_from(["", "{", "]", ": ", "no", "1e9", "- ", '"', "off", "\t", "request.", "\n", "&a "])
+    | st.text(max_size=4),
+)
+def test_whatever_is_done_to_a_binding_it_is_loaded_or_refused_with_a_place(
+    cut: tuple[int, int], put: str
+) -> None:
+    at, length = cut
+    text = WHOLE[:at] + put + WHOLE[at + length :]
+    try:
+        binding = parse_binding(text, "b.yaml", POLICY)
+    except PolicyError as error:
+        assert all(1 <= p.line <= text.count("\n") + 1 for p in error.problems)
+        assert error.problems
+    else:
+        assert 0 <= binding.percent <= 100
+        assert {rule for rule, _ in binding.rules} <= {"warm", "stop"}

@@ -113,7 +113,12 @@ def test_a_condition_is_read_as_cel_reads_it(text: str, tree: object) -> None:
         ("request.labels", 0, "request.labels is a list of texts", '"vip" in request.labels'),
         ("'a' == request.labels", 7, "request.labels is a list of texts", "in request.labels"),
         ("1 in request.labels", 0, "expected a text in quotes before 'in request.labels', got a number", ""),
-        ("rude in request.labels", 0, "expected a text in quotes before 'in request.labels', got true or false", '"vip" in'),
+        (
+            "rude in request.labels",
+            0,
+            "expected a text in quotes before 'in request.labels', got true or false",
+            '"vip" in',
+        ),
         ("request.labels in ['a']", 0, "request.labels is a list of texts", ""),
         ("'a' in request.role", 7, "expected a list after 'in', got 'request.role'", "in request.labels"),
         ("request.tenant in []", 19, "expected a number or a string in the list, got ']'", ""),
