@@ -133,6 +133,7 @@ def gather(events: Iterable[StoredEvent], request: str | None = None) -> Gathere
     """Return what ``events`` tell, of ``request`` alone where it is given."""
     found = Gathered()
     runs: dict[tuple[str, str, int, str], int] = {}
+    tracks: set[str] = set()
     for stored in events:
         event = stored.event
         if isinstance(event, PolicyAdopted):
@@ -153,6 +154,11 @@ def gather(events: Iterable[StoredEvent], request: str | None = None) -> Gathere
             row = found.rows[key, track] = RowRecord(key, track, first_ns=event.time_ns, live=live)
         row.intact = row.intact and stored.intact
         row.last_ns = event.time_ns
+        tracks.add(track)
+        if isinstance(event, RowRevised) and event.mode == "enforce" and not track:
+            for each in tracks:
+                if (key, each) in found.rows:
+                    _rewind(found.rows[key, each], event)
         _take(row, event)
     return found
 
@@ -183,8 +189,6 @@ def _take(row: RowRecord, event: object) -> None:
             row.halts.append(event)
             row.last_step = max(row.last_step, step)
         case RowRevised(step=step):
-            if event.mode == "enforce" and row.live is None:
-                _rewind(row, event)
             row.revisions.append(event)
             row.last_step = max(row.last_step, step)
         case ClassifierLate():
@@ -204,6 +208,7 @@ def _turn(row: RowRecord, turns: dict[str, list[Turn]], name: str, turn: Turn) -
 def _rewind(row: RowRecord, event: RowRevised) -> None:
     """Put flags, comparisons and rules back to what they were before the last token that stayed was read.
 
+    Candidates go back with the policy that acts.
     That token is decided anew at the next step, and the log tells what changes from there.
     """
     at_start = event.position <= row.prompt_tokens

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from guardsteer.audit import verify
+from guardsteer.audit import read, verify
+from guardsteer.evaluate.explain import explain
 from tests.runtime.harness import POLICY as PLAIN
 from tests.runtime.harness import SPECIAL, batch
 from tests.runtime.telling import PROMPTS, kinds, strengths, told, wrap
@@ -99,3 +100,18 @@ def test_a_candidates_probes_follow_the_text_that_stays(tmp_path: Path) -> None:
             others = [(e["step"], e.get("flag"), e.get("rule")) for e in its if e["kind"] == kind]
             assert others == [entry for entry in live_ones if entry[2] != "again"]
     assert told_back
+
+
+def test_the_log_explains_itself_on_every_track(tmp_path: Path) -> None:
+    """Parts of conditions, told one by one, come to what rules did, before and after text was taken back."""
+    made = with_four("llama")
+    path = tmp_path / "candidate.yaml"
+    path.write_text(PLAIN + LATE)
+    with wrap(made, tmp_path, REVISING, candidates={"new": path}) as guard:
+        run(guard, PROMPTS)
+    stored = list(read(tmp_path / "log"))
+    for n in range(len(PROMPTS)):
+        explained = explain(stored, f"r{n}")
+        assert [each.track for each in explained] == ["", "new"]
+        assert [each.disagreements for each in explained] == [(), ()]
+        assert not any(each.notes for each in explained)
