@@ -257,7 +257,7 @@ class RowRevised(_RowEvent, frozen=True, gc=False, tag="row_revised"):
 
 
 class ClassifierFailed(_RowEvent, frozen=True, gc=False, tag="classifier_failed"):
-    """A classifier raised, was left alone or gave nan; its ``on_error`` says what counts in place of its scores."""
+    """A classifier raised, was left alone or gave nan; its ``on_error`` says what counts instead."""
 
     step: int
     classifier: str
@@ -265,7 +265,7 @@ class ClassifierFailed(_RowEvent, frozen=True, gc=False, tag="classifier_failed"
 
 
 class ClassifierLate(_RowEvent, frozen=True, gc=False, tag="classifier_late"):
-    """A classifier missed its deadline at ``step``; earlier scores stood until step ``until``, or the row's end."""
+    """A classifier missed its deadline at ``step``; earlier scores stood until ``until``, or to the end."""
 
     step: int
     classifier: str
