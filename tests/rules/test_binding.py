@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardsteer.core.policy import ENFORCED, Binding
-from guardsteer.errors import PolicyError
+from guardsteer.errors import PolicyError, Problem
 from guardsteer.rules import load_binding, parse_binding, parse_policy
 from tests.rules.support import FILE, SUPPORT, outputs_of
 
@@ -91,6 +91,14 @@ def test_a_binding_that_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:
         load_binding(tmp_path / "none.yaml", POLICY)
 
 
+def read(text: str) -> Binding | tuple[Problem, ...]:
+    """Return the binding in ``text``, or the problems for which it is refused."""
+    try:
+        return parse_binding(text, "b.yaml", POLICY)
+    except PolicyError as error:
+        return error.problems
+
+
 @settings(max_examples=150)
 @given(
     cut=st.tuples(st.integers(0, len(WHOLE)), st.integers(0, 12)),
@@ -102,11 +110,10 @@ def test_whatever_is_done_to_a_binding_it_is_loaded_or_refused_with_a_place(
 ) -> None:
     at, length = cut
     text = WHOLE[:at] + put + WHOLE[at + length :]
-    try:
-        binding = parse_binding(text, "b.yaml", POLICY)
-    except PolicyError as error:
-        assert all(1 <= p.line <= text.count("\n") + 1 for p in error.problems)
-        assert error.problems
-    else:
-        assert 0 <= binding.percent <= 100
-        assert {rule for rule, _ in binding.rules} <= {"warm", "stop"}
+    found = read(text)
+    if isinstance(found, Binding):
+        assert 0 <= found.percent <= 100
+        assert {rule for rule, _ in found.rules} <= {"warm", "stop"}
+        return
+    assert found
+    assert all(1 <= problem.line <= text.count("\n") + 1 for problem in found)
