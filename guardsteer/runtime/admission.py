@@ -106,6 +106,7 @@ class Admission:
         if not auditor.on:
             return
         returned = len(sequences) // len(self.requests)
+        cuts = generation.cuts.read(len(generation.rows))
         for place, ids in enumerate(sequences):
             group, sequence = divmod(place, returned)
             written, ended = _trim(ids[self.width :], eos, pad)
@@ -128,6 +129,12 @@ class Admission:
                     output_digest=digest,
                     reason=reason,
                     withheld_tokens=final.withheld,
+                    limited_tokens=max(
+                        # Which beam became which sequence is not known: the most of the request's.
+                        cuts[group * self.expansion : (group + 1) * self.expansion]
+                        if row_place is None
+                        else cuts[row_place : row_place + 1]
+                    ),
                 )
             )
             place = group * self.expansion + sequence

@@ -115,8 +115,8 @@ class Generation:
                 f"{self._end}: what it processes cannot be told; this way of decoding cannot be guarded"
             )
         self._look_at_the_log()
-        self.cuts.end_pass()
         fresh = self._end if cache is None else past
+        self.cuts.begin_pass(fresh - past)
         self._past, self._end, self.visited = past, end, 0
         self._fresh = fresh - self.width + 1
         plain = columns == 1 and past >= self.width

@@ -157,6 +157,12 @@ class Cuts:
     def __init__(self) -> None:
         self._counts: Tensor | None = None
         self._pass: Tensor | None = None
+        self._seen = 0
+
+    def begin_pass(self, seen: int = 0) -> None:
+        """Begin a pass whose first ``seen`` columns were counted before, as all are without a cache."""
+        self.end_pass()
+        self._seen = seen
 
     def note(self, over: Tensor) -> None:
         """Take in where the pass under way was cut at one point, ``[row, column, 1]`` bool."""
@@ -167,7 +173,7 @@ class Cuts:
         """End the pass under way; does nothing where nothing was noted."""
         if self._pass is None:
             return
-        counts = self._pass.sum((1, 2))
+        counts = self._pass[:, self._seen :].sum((1, 2))
         self._counts = counts if self._counts is None else self._counts + counts.to(self._counts.device)
         self._pass = None
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 import guardsteer
+from guardsteer.audit import read
+from guardsteer.core.events import RequestEnded
 from guardsteer.core.plan import Channel
 from guardsteer.core.policy import Site
 from guardsteer.errors import BindingError, HostError, PolicyError
@@ -72,19 +74,25 @@ def vector_at(made: Bench, site: Site, name: str, seed: int) -> Vector:
 
 
 @contextmanager
-def edited(made: Bench, slots: Sequence[Slot], rows: Sequence[tuple[float, ...]]) -> Iterator[None]:
-    """Let every position of one row become what the reference says, by hooks of torch."""
+def edited(
+    made: Bench, slots: Sequence[Slot], rows: Sequence[tuple[float, ...]], cuts: set[int] | None = None
+) -> Iterator[None]:
+    """Let every position of one row become what the reference says, by hooks of torch.
+
+    ``cuts`` takes in the positions at which the budget cut.
+    """
     layout = find_layout(made.model)
     handles = []
     for point in slots[0].points:
 
         def edit(hidden: Tensor, point: Any = point) -> Tensor:
-            states = [
-                reference(state.double().numpy(), strengths, slots, point, BUDGET)[0]
-                if any(strengths)
-                else state
-                for state, strengths in zip(hidden[0], rows, strict=True)
-            ]
+            states = []
+            for position, (state, strengths) in enumerate(zip(hidden[0], rows, strict=True)):
+                if any(strengths):
+                    state, cut = reference(state.double().numpy(), strengths, slots, point, BUDGET)
+                    if cut and cuts is not None:
+                        cuts.add(position)
+                states.append(state)
             return torch.stack([torch.as_tensor(state) for state in states]).to(hidden)[None]
 
         def after(_: Any, __: Any, output: Any, edit: Any = edit) -> Any:
@@ -106,19 +114,23 @@ def edited(made: Bench, slots: Sequence[Slot], rows: Sequence[tuple[float, ...]]
             handle.remove()
 
 
-def by_hand(made: Bench, slots: Sequence[Slot], prompt: list[int]) -> list[int]:
-    """Decode one row greedily, deciding and computing every position anew for each token."""
+def by_hand(made: Bench, slots: Sequence[Slot], prompt: list[int]) -> tuple[list[int], int]:
+    """Decode one row greedily, deciding and computing every position anew for each token.
+
+    Returns the tokens and at how many positions the budget cut.
+    """
     written: list[int] = []
+    cuts: set[int] = set()
     while len(written) < TOKENS:
         rows: list[tuple[float, ...]] = [(0.0, 0.0, 0.0)] * len(prompt)
         rows += [
             strengths_of(score_of(1, made.tokenizer.decode(written[: n + 1]))) for n in range(len(written))
         ]
-        with edited(made, slots, rows), torch.no_grad():
+        with edited(made, slots, rows, cuts), torch.no_grad():
             logits = made.model(input_ids=torch.tensor([prompt + written]), use_cache=False).logits[0, -1]
         logits[list(SPECIAL)] = -torch.inf
         written.append(int(logits.argmax()))
-    return written
+    return written, len(cuts)
 
 
 @pytest.mark.parametrize("site", ["embedding", "block_input", "heads", "attention", "mlp", "block_output"])
@@ -133,6 +145,7 @@ def test_tokens_are_those_of_states_edited_by_hand(architecture: str, site: Site
         policy=policy_file(tmp_path, POLICY),
         vectors=vectors,
         classifiers={"said": made.classifiers["said"]},
+        audit=tmp_path / "log",
     )
     layout = find_layout(made.model)
     slots = make_slots(
@@ -145,9 +158,14 @@ def test_tokens_are_those_of_states_edited_by_hand(architecture: str, site: Site
     assert {name: dict(vars(module)) for name, module in made.model.named_modules()} == before
     bare = made.model.generate(**batch(PROMPTS), **options)
     expected = [by_hand(made, slots, prompt) for prompt in PROMPTS]
-    assert found[:, -TOKENS:].tolist() == expected
-    assert uncached[:, -TOKENS:].tolist() == expected
-    assert bare[:, -TOKENS:].tolist() != expected
+    tokens = [written for written, _ in expected]
+    assert found[:, -TOKENS:].tolist() == tokens
+    assert uncached[:, -TOKENS:].tolist() == tokens
+    assert bare[:, -TOKENS:].tolist() != tokens
+    ended = [stored.event for stored in read(tmp_path / "log") if isinstance(stored.event, RequestEnded)]
+    assert [event.limited_tokens for event in ended] == 2 * [cut for _, cut in expected]
+    if site in ("block_input", "block_output"):
+        assert any(event.limited_tokens for event in ended)
 
 
 def test_a_vector_at_a_site_that_the_model_does_not_add_is_refused_and_leaves_no_trace(

@@ -256,6 +256,12 @@ def test_cuts_are_counted_once_a_position_and_follow_their_rows() -> None:
     edit.of(hidden, cuts)
     cuts.reorder([1, 1, 0, 3, 4])
     assert cuts.read(ROWS) == [3, 3, 2, 0, 2]
+    cuts.begin_pass(2)
+    edit.of(hidden, cuts)
+    edit = composer.edit(POINT, [(0, 1, 3, (1.0,))], hidden)
+    assert edit is not None
+    edit.of(hidden, cuts)
+    assert cuts.read(ROWS) == [4, 3, 2, 0, 2]
 
 
 def test_a_slot_acts_where_its_positions_say() -> None:
