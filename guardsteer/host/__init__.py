@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardsteer.host.blocks import Layout, find_layout
-from guardsteer.host.capture import capture
+from guardsteer.host.capture import capture, capture_points
 from guardsteer.host.fingerprint import Fingerprint, difference, fingerprint
 from guardsteer.host.gaps import Gap, check_retraction, put_gaps, windows_of
 from guardsteer.host.hooks import HookSet, HookSpec, attach
@@ -27,6 +27,7 @@ __all__ = [
     "Turn",
     "attach",
     "capture",
+    "capture_points",
     "check_generation",
     "check_model",
     "check_retraction",

@@ -1,4 +1,4 @@
-"""The hidden states of chosen blocks at one site, from one forward."""
+"""The hidden states at chosen points, from one forward."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from guardsteer.core.policy import Site
 from guardsteer.errors import HostError
 from guardsteer.host.blocks import Layout
 from guardsteer.host.hooks import attach
-from guardsteer.host.points import point_at
+from guardsteer.host.points import Point, point_at
 from guardsteer.host.sites import hook_at
 
-__all__ = ["capture"]
+__all__ = ["capture", "capture_points"]
 
 
 def capture(
@@ -39,32 +39,53 @@ def capture(
     ``LayoutError`` for a site that is not found.
     """
     seen: dict[int, torch.Tensor] = {}
-    counts = dict.fromkeys(blocks, 0)
 
-    def at(block: int) -> Callable[[torch.Tensor], None]:
+    def on_point(point: Point, hidden: torch.Tensor) -> None:
+        if on_hidden is not None:
+            on_hidden(point.block, hidden)
+        else:
+            # A later block may write into the tensor that it was given.
+            seen[point.block] = hidden.clone()
+
+    points = [point_at(block, site) for block in _checked(layout, blocks)]
+    capture_points(model, layout, points, input_ids, attention_mask, on_point)
+    return seen
+
+
+def capture_points(
+    model: Any,
+    layout: Layout,
+    points: Sequence[Point],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    on_hidden: Callable[[Point, torch.Tensor], None],
+) -> None:
+    """Hand the states at each of ``points`` to ``on_hidden(point, hidden)`` as one forward makes them.
+
+    ``hidden`` is ``[row, position, width of the site]``, to be read and not kept. Shapes and errors are
+    those of ``capture``.
+    """
+    counts = dict.fromkeys(points, 0)
+    _checked(layout, [point.block for point in counts])
+
+    def at(point: Point) -> Callable[[torch.Tensor], None]:
         def read(hidden: torch.Tensor) -> None:
-            counts[block] += 1
-            if on_hidden is not None:
-                on_hidden(block, hidden)
-            else:
-                # A later block may write into the tensor that it was given.
-                seen[block] = hidden.clone()
+            counts[point] += 1
+            on_hidden(point, hidden)
 
         return read
 
-    points = [(block, point_at(block, site)) for block in _checked(layout, blocks)]
-    hooks = attach([hook_at(layout, point, at(block)) for block, point in points])
+    hooks = attach([hook_at(layout, point, at(point)) for point in counts])
     try:
         with torch.no_grad():
             _forward(model, layout, input_ids, attention_mask)
     finally:
         hooks.remove()
-    for block, count in counts.items():
+    for point, count in counts.items():
         if count != 1:
             raise HostError(
-                f"block {block} ran {count} times in one forward, expected once; see wrap(..., blocks=...)"
+                f"{point} ran {count} times in one forward, expected once; see wrap(..., blocks=...)"
             )
-    return seen
 
 
 def _checked(layout: Layout, blocks: Sequence[int]) -> list[int]:

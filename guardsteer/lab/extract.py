@@ -1,4 +1,4 @@
-"""A vector from contrast pairs: the mean difference of hidden states.
+"""A vector from contrast pairs, by the mean difference of hidden states or another method.
 
 The direction at a block is ``mean(positive) - mean(negative)`` at unit length (contrastive activation
 addition, Rimsky et al., 2024, after activation addition, Turner et al., 2023). States are read where
@@ -9,40 +9,88 @@ result by no more than the model's own rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
+import numpy as np
 from pydantic import ValidationError
 
 from guardsteer import __version__
 from guardsteer.core.policy import Site
 from guardsteer.errors import HostError, LayoutError, VectorError
 from guardsteer.host import (
+    Fingerprint,
     Layout,
+    Point,
     check_model,
     check_steering,
+    find_heads,
     find_layout,
     fingerprint,
     point_at,
     site_width,
 )
+from guardsteer.lab.captured import Captured, capture_pairs, key_of
+from guardsteer.lab.capturing import Capture
 from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, pair_mistakes, pairs_digest
-from guardsteer.lab.moments import DifferenceSums, ProjectionMoments
-from guardsteer.lab.readings import Reader
+from guardsteer.lab.methods import METHODS, Evidence, directions
+from guardsteer.lab.moments import ProjectionMoments, Sums
+from guardsteer.lab.positions import RULES, PositionRule
+from guardsteer.lab.readings import Array
 from guardsteer.lab.recipe import load_recipe
-from guardsteer.steer.artifact import ModelBinding, ReadPosition, Separation, VectorCard
+from guardsteer.steer.artifact import MethodName, ModelBinding, ReadPosition, Separation, VectorCard
 from guardsteer.steer.strict_json import problems_of
 from guardsteer.steer.vectors import Vector, make_vector
 
-__all__ = ["Progress", "extract"]
+__all__ = ["Place", "Progress", "extract", "find_place_to_read"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of conversations read so far and the number to read."""
 
 _FEWEST_TUNING_PAIRS = 8
 _MISTAKES_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a recipe is read for a vector: points of one site and width, by one position rule."""
+
+    layout: Layout
+    points: tuple[Point, ...]
+    rule: PositionRule
+    width: int
+
+    @property
+    def site(self) -> Site:
+        """The site of all points."""
+        return self.points[0].site
+
+
+def find_place_to_read(
+    model: Any,
+    recipe: Recipe,
+    *,
+    blocks: Sequence[int] | None = None,
+    read: ReadPosition | PositionRule | None = None,
+    site: Site = "block_output",
+    block_path: str | None = None,
+) -> Place:
+    """Return where ``extract`` with these arguments reads; raises as it does."""
+    check_model(model)
+    if model.training:
+        raise HostError(f"{type(model).__name__} is in training mode, so its states are random; call .eval()")
+    layout = find_layout(model, blocks=block_path)
+    chosen, width = _checked_blocks(blocks, layout, site)
+    points = tuple(point_at(block, site) for block in chosen)
+    if site != "block_output":
+        check_steering(model, layout, points)
+    rule = read if isinstance(read, PositionRule) else RULES.get(read or recipe.read)
+    if rule is None:
+        raise VectorError(f"read: got {read!r}, expected one of {', '.join(RULES)}")
+    return Place(layout, points, rule, width)
 
 
 def extract(
@@ -52,11 +100,16 @@ def extract(
     *,
     blocks: Sequence[int] | None = None,
     batch_size: int = 16,
-    read: ReadPosition | None = None,
+    read: ReadPosition | PositionRule | None = None,
     limit: int | None = None,
     progress: Progress | None = None,
     block_path: str | None = None,
     site: Site = "block_output",
+    method: MethodName = "mean_difference",
+    background: Sequence[str] = (),
+    captured: Captured | None = None,
+    heads: int = 8,
+    seed: int = 0,
 ) -> Vector:
     """Return the vector of ``recipe`` (a folder, or one made in memory) for ``model``.
 
@@ -67,49 +120,101 @@ def extract(
     extraction part of the split; how well it separates is measured on the tuning part where that holds
     8 pairs or more, else on the same pairs, and the card says which.
 
+    ``method``: one of ``guardsteer.lab.methods.METHODS``. ``background``: ordinary texts, for
+    ``mean_centred``. ``captured``: what was read of the extraction pairs before, at these points and more.
+    ``heads``: how many heads ``head_probes`` keeps. ``seed``: of ``random``.
+
     Raises ``AssetError`` for a recipe with mistakes, ``VectorError`` for pairs that cannot be read this
     way or do not differ, ``HostError`` for a model or chat template that cannot be read.
     """
-    _check_arguments(model, batch_size, limit)
+    _check_arguments(batch_size, limit, method, background)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    place: ReadPosition = read or recipe.read
-    layout = find_layout(model, blocks=block_path)
-    chosen, width = _checked_blocks(blocks, layout, site)
-    if site != "block_output":
-        check_steering(model, layout, [point_at(block, site) for block in chosen])
-    pairs, tuning = recipe.part("extraction")[:limit], recipe.part("tuning")
+    place = find_place_to_read(model, recipe, blocks=blocks, read=read, site=site, block_path=block_path)
+    how = METHODS[method]
+    pairs, tuning = recipe.part("extraction")[:limit][: how.pairs_used], recipe.part("tuning")
     held_out = len(tuning) >= _FEWEST_TUNING_PAIRS
     measured = tuning if held_out else pairs
-    _check_pairs(recipe, pairs, place)
+    _check_pairs(recipe, pairs, place.rule, how.pairs_used or FEWEST_PAIRS)
 
-    reader = Reader(model, tokenizer, layout, chosen, place, batch_size, site)
-    count = _counter(2 * (len(pairs) + len(measured)), progress)
-    sums = DifferenceSums(chosen, width)
-    reader.run(pairs, sums.add, count)
-    directions = sums.directions()
-    projections = ProjectionMoments(chosen, directions)
-    reader.run(measured, projections.add, count)
+    found = fingerprint(model, tokenizer, blocks=block_path)
+    capture = Capture(model, tokenizer, place.layout, place.points, (place.rule,), batch_size)
+    to_read = (0 if captured else 2 * len(pairs)) + len(background) + 2 * len(measured)
+    count = _counter(to_read, progress)
+    if captured is None:
+        captured = capture_pairs(capture, pairs, model=found.digest, keep=how.keep, on_batch=count)
+    elif captured.key != key_of(found.digest, pairs):
+        raise VectorError("captured: it was read from another model or other pairs; capture anew")
+    evidence = _evidence(
+        captured, capture, place, method, (heads, seed), _background(capture, background, count)
+    )
+    units = directions(method, evidence)
+    projections = ProjectionMoments(units)
+    points = tuple(units)
+    where = Place(place.layout, points, place.rule, place.width)
+    _measuring(capture, points).run(measured, projections.add, count)
 
     separation = tuple(
         Separation(
-            block=block,
-            cohens_d=projections.cohens_d(block),
-            split_half_cosine=sums.split_half_cosine(block),
+            block=point.block,
+            cohens_d=projections.cohens_d(point),
+            split_half_cosine=evidence.sums[point].split_half_cosine(),
             measured_on="tuning" if held_out else "extraction",
         )
-        for block in chosen
+        for point in points
     )
-    found = fingerprint(model, tokenizer, blocks=block_path)
-    binding = ModelBinding(**{part: getattr(found, part) for part in ModelBinding.model_fields})
-    own_width = width if site == "heads" or width != layout.width else None
-    card = _card(recipe, place, pairs, binding, separation, (site, own_width))
-    return make_vector(card, directions=directions, residual_norms=sums.residual_norms())
+    card = _card(recipe, where, pairs, found, separation, method)
+    norms = [evidence.sums[point].residual_norm for point in points]
+    return make_vector(card, directions=np.stack(list(units.values())), residual_norms=norms)
 
 
-def _check_arguments(model: Any, batch_size: int, limit: int | None) -> None:
-    check_model(model)
-    if model.training:
-        raise HostError(f"{type(model).__name__} is in training mode, so its states are random; call .eval()")
+def _measuring(capture: Capture, points: tuple[Point, ...]) -> Capture:
+    return Capture(
+        capture.model, capture.tokenizer, capture.layout, points, capture.rules, capture.batch_size
+    )
+
+
+def _evidence(
+    captured: Captured,
+    capture: Capture,
+    place: Place,
+    method: MethodName,
+    settings: tuple[int, int],
+    background: Mapping[Point, Array],
+) -> Evidence:
+    keys = {point: (point, place.rule.name) for point in place.points}
+    missing = [point for point, key in keys.items() if key not in captured.sums]
+    keep = METHODS[method].keep
+    if missing:
+        raise VectorError(f"captured: {missing[0]} was not read at {place.rule.name}; capture it, too")
+    sums = {point: captured.sums[key] for point, key in keys.items()}
+    if (keep.rows and not captured.rows) or (keep.second and sums[place.points[0]].second is None):
+        raise VectorError(
+            f"captured: {method} needs {'rows' if keep.rows else 'second moments'}; capture them"
+        )
+    rows = {point: captured.rows[key] for point, key in keys.items()} if keep.rows else {}
+    is_heads = place.site == "heads"
+    n_heads = {point: find_heads(capture.layout, point.block).n_heads for point in keys} if is_heads else {}
+    return Evidence(sums, rows, background, n_heads, *settings)
+
+
+def _background(capture: Capture, texts: Sequence[str], count: Callable[[int], None]) -> dict[Point, Array]:
+    """Return the mean state of all tokens of ``texts`` but the first of each, at each point."""
+    if not texts:
+        return {}
+    sums = {point: Sums.empty(site_width(capture.layout, point)) for point in capture.points}
+    capture.read(capture.preparer.texts(texts), lambda states: sums[states.point].add(states), count)
+    return {point: found.states.sum((0, 1)) / found.counts.sum() for point, found in sums.items()}
+
+
+def _check_arguments(
+    batch_size: int, limit: int | None, method: MethodName, background: Sequence[str]
+) -> None:
+    if method not in METHODS:
+        known = ", ".join(METHODS)
+        other = "; import it" if method in get_args(MethodName) else ""
+        raise VectorError(f"method: got {method!r}, expected one of {known}{other}")
+    if METHODS[method].background != bool(background):
+        raise VectorError(f"background: {method} takes {'some texts' if not background else 'none'}")
     if batch_size < 1 or (limit is not None and limit < 1):
         raise VectorError(f"batch_size and limit: got {batch_size} and {limit}, expected at least 1")
 
@@ -136,22 +241,22 @@ def _checked_blocks(blocks: Sequence[int] | None, layout: Layout, site: Site) ->
     return tuple(widths), next(iter(widths.values()))
 
 
-def _check_pairs(recipe: Recipe, pairs: Sequence[ContrastPair], read: ReadPosition) -> None:
+def _check_pairs(recipe: Recipe, pairs: Sequence[ContrastPair], rule: PositionRule, fewest: int) -> None:
     mistakes = []
-    if len(pairs) < FEWEST_PAIRS:
-        mistakes.append(f"got {len(pairs)} pairs to extract from, expected at least {FEWEST_PAIRS}")
+    if len(pairs) < fewest:
+        mistakes.append(f"got {len(pairs)} pairs to extract from, expected at least {fewest}")
     for pair in recipe.pairs:
         found = pair_mistakes(pair)
-        if not found and read == "assistant_mean" and pair.positive.reply is None:
+        if not found and rule.of_reply and pair.positive.reply is None:
             found = ("no 'reply' to read; read at last_prompt_token",)
-        elif not found and read == "last_prompt_token" and pair.positive.system == pair.negative.system:
+        elif not found and rule.of_prompt and pair.positive.system == pair.negative.system:
             found = ("the sides have one prompt; read at assistant_mean, or let their 'system' lines differ",)
         mistakes.extend(f"pair {pair.id!r}: {mistake}" for mistake in found)
     if mistakes:
         left = len(mistakes) - _MISTAKES_SHOWN
         shown = [*mistakes[:_MISTAKES_SHOWN], *([f"and {left} more"] if left > 0 else [])]
         listed = "".join(f"\n  {mistake}" for mistake in shown)
-        raise VectorError(f"recipe {recipe.name!r} cannot be read at {read}:{listed}")
+        raise VectorError(f"recipe {recipe.name!r} cannot be read at {rule.name}:{listed}")
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
@@ -168,13 +273,14 @@ def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
 
 def _card(
     recipe: Recipe,
-    read: ReadPosition,
+    place: Place,
     pairs: Sequence[ContrastPair],
-    binding: ModelBinding,
+    found: Fingerprint,
     separation: tuple[Separation, ...],
-    where: tuple[Site, int | None],
+    method: MethodName,
 ) -> VectorCard:
     libraries = {name: version(name) for name in ("torch", "transformers")}
+    own_width = place.width if place.site == "heads" or place.width != place.layout.width else None
     try:
         return VectorCard(
             name=recipe.name,
@@ -182,14 +288,14 @@ def _card(
             trait=recipe.trait,
             description=recipe.description,
             licence=recipe.licence,
-            method="mean_difference",
-            read=read,
-            site=where[0],
-            site_width=where[1],
+            method=method,
+            read=place.rule.name,
+            site=place.site,
+            site_width=own_width,
             data_digest=pairs_digest(pairs),
             pairs=len(pairs),
             blocks=tuple(row.block for row in separation),
-            model=binding,
+            model=ModelBinding(**{part: getattr(found, part) for part in ModelBinding.model_fields}),
             separation=separation,
             libraries={"guardsteer": __version__, **libraries},
         )

@@ -41,13 +41,35 @@ UNIT_TOLERANCE = 1e-4
 
 _deserialize: Any = safetensors.deserialize  # safetensors leaves it without types
 
-MethodName: TypeAlias = Literal["mean_difference"]
-ReadPosition: TypeAlias = Literal["assistant_mean", "last_prompt_token"]
-"""Where hidden states were read.
+MethodName: TypeAlias = Literal[
+    "mean_difference",
+    "single_pair",
+    "mean_centred",
+    "whitened_mean_difference",
+    "pca_differences",
+    "logistic_regression",
+    "linear_discriminant",
+    "head_probes",
+    "refusal_direction",
+    "sae_feature",
+    "random",
+    "imported",
+]
+ReadPosition: TypeAlias = Literal["assistant_mean", "last_prompt_token", "generated_tokens"]
+"""Where hidden states are read.
 
 ``assistant_mean``: the mean over the tokens of the last assistant turn. ``last_prompt_token``: the
-position whose pass chooses the first token of the answer.
+position whose pass chooses the first token of the answer. ``generated_tokens``: each token of the last
+assistant turn as a state of its own.
 """
+
+_Read = Annotated[
+    str,
+    Field(
+        max_length=400,
+        pattern=r"^(assistant_mean|last_prompt_token|generated_tokens|not_known|(matching|flagged)_tokens:.+)$",
+    ),
+]
 
 _Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 _Text = Annotated[str, Field(min_length=1, max_length=4000)]
@@ -110,7 +132,9 @@ class VectorCard(_Closed):
     """What a vector says about itself; ``recommended`` is None until it was calibrated on its model.
 
     ``site`` is where hidden states were read, and where the vector acts. ``site_width`` is the number of
-    values of a state there, None where it is the model's width; for ``heads`` it must be given.
+    values of a state there, None where it is the model's width; for ``heads`` it must be given. ``source``
+    says of a direction that was not read from pairs where it comes from: the format of the file, the id of
+    the feature; ``pairs`` is then 0, ``read`` is ``not_known`` and ``data_digest`` is that of the file.
     """
 
     format: Literal["guardsteer.vector/1"] = FORMAT
@@ -120,11 +144,12 @@ class VectorCard(_Closed):
     description: str = Field(max_length=4000)
     licence: _Text
     method: MethodName
-    read: ReadPosition
+    source: Annotated[str, Field(min_length=1, max_length=400)] | None = None
+    read: _Read
     site: Site = "block_output"
     site_width: Annotated[int, Field(ge=1)] | None = None
     data_digest: Annotated[str, Field(pattern=r"^b3:[0-9a-f]{64}$")]
-    pairs: Annotated[int, Field(ge=1)]
+    pairs: Annotated[int, Field(ge=0)]
     blocks: Annotated[tuple[_Block, ...], Field(min_length=1)]
     model: ModelBinding
     separation: tuple[Separation, ...] = ()
@@ -137,6 +162,12 @@ class VectorCard(_Closed):
     def width(self) -> int:
         """Number of values of one direction."""
         return self.model.width if self.site_width is None else self.site_width
+
+    @model_validator(mode="after")
+    def _origin_agrees(self) -> VectorCard:
+        if self.pairs == 0 and self.source is None:
+            raise ValueError("pairs: got 0, expected at least 1, or a source that says where it comes from")
+        return self
 
     @model_validator(mode="after")
     def _site_agrees(self) -> VectorCard:
@@ -168,9 +199,9 @@ class VectorCard(_Closed):
 def card_digest(card: VectorCard) -> str:
     """Return the digest of everything on ``card`` except its own ``digest``.
 
-    A ``site_width`` that is not given is left out, as on the cards from before there was one.
+    A ``site_width`` or ``source`` that is not given is left out, as on the cards from before there was one.
     """
-    absent = {"site_width"} if card.site_width is None else set()
+    absent = {name for name in ("site_width", "source") if getattr(card, name) is None}
     return digest_json(card.model_dump(mode="json", exclude={"digest"} | absent))
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from guardsteer.core.policy import Site
 from guardsteer.errors import HostError, LayoutError, TurnsError, UnsupportedError, VectorError
-from guardsteer.host import find_layout, fingerprint, hidden_of, point_at
+from guardsteer.host import find_layout, fingerprint, hidden_of, outputs_of_blocks, point_at
+from guardsteer.lab.capturing import Capture, States
 from guardsteer.lab.contrast import ContrastPair, Side, Split, pairs_digest
 from guardsteer.lab.extract import extract
-from guardsteer.lab.readings import Array, Reader, Reading
+from guardsteer.lab.positions import ASSISTANT_MEAN
+from guardsteer.lab.readings import Array
 from guardsteer.steer import load_vector, save_vector
 from tests.host.test_sites import part
 from tests.lab.chats import chat_model, chat_tokenizer, pairs, recipe
@@ -296,8 +298,8 @@ def test_states_and_tokens_are_dropped_as_soon_as_they_were_read() -> None:
         for drawn, pair in enumerate(pairs(100), 1):  # noqa: B007
             yield pair
 
-    def on_read(_block: int, _batch: Sequence[Reading], means: Array, norms: Array) -> None:
-        states.extend(map(weakref.ref, (means, norms)))
+    def on_states(found: States) -> None:
+        states.extend(map(weakref.ref, (found.values, found.norms)))
         assert sum(state() is not None for state in states) <= 4
 
     def on_batch(conversations: int) -> None:
@@ -305,8 +307,9 @@ def test_states_and_tokens_are_dropped_as_soon_as_they_were_read() -> None:
         read += conversations
         assert 2 * drawn - read <= 16 * 2
 
-    reader = Reader(model, tokenizer, find_layout(model), (0, 2), "assistant_mean", batch_size=2)
-    reader.run(draw(), on_read, on_batch)
+    points = outputs_of_blocks((0, 2))
+    capture = Capture(model, tokenizer, find_layout(model), points, (ASSISTANT_MEAN,), batch_size=2)
+    capture.run(draw(), on_states, on_batch)
     assert read == 200
     assert len(states) == 2 * 2 * 100
 
@@ -315,10 +318,12 @@ def test_conversations_of_one_length_share_a_batch() -> None:
     model, tokenizer = chat_model(), chat_tokenizer()
     longest: list[int] = []
 
-    def on_read(_block: int, batch: Sequence[Reading], _means: Array, _norms: Array) -> None:
-        longest.append(max(len(reading.input_ids) for reading in batch))
+    def on_states(states: States) -> None:
+        longest.append(max(len(reading.input_ids) for reading in states.batch))
 
-    Reader(model, tokenizer, find_layout(model), (0,), "assistant_mean", batch_size=4).run(pairs(16), on_read)
+    points = outputs_of_blocks((0,))
+    capture = Capture(model, tokenizer, find_layout(model), points, (ASSISTANT_MEAN,), batch_size=4)
+    capture.run(pairs(16), on_states)
     assert len(longest) == 8
     assert longest == sorted(longest)
 
