@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from guardsteer.core.policy import Policy
 from guardsteer.errors import RequestError, UnsupportedError
-from guardsteer.host import check_generation, refuse_compiled, render_chat
 from guardsteer.runtime.admission import admit
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
+from guardsteer.runtime.chatting import chat_inputs
 from guardsteer.runtime.following import follow
-from guardsteer.runtime.generation import Generation
-from guardsteer.runtime.halting import Fallback, FallbackSaid
 from guardsteer.runtime.hooking import Hooks
 from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.settings import add_halting, read_settings, sequences_of
 from guardsteer.runtime.switch import Switch
 from guardsteer.runtime.watching import Watcher
 
@@ -45,17 +42,6 @@ def _refused(name: str) -> Any:
     return refuse
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """What of a call's generation settings decides how rows are read."""
-
-    config: Any
-    eos: frozenset[int]
-    pad: int | None
-    expansion: int
-    beams: bool
-
-
 class Guard:
     """A model under a policy; made by ``guardsteer.wrap``.
 
@@ -75,6 +61,7 @@ class Guard:
         self._adopting = threading.Lock()
         self._in_flight: Counter[Kit] = Counter()
         self._known: dict[str, Kit] = {kit.policy.digest: kit}
+        self._open: set[Kit] = {kit}
         self._watchers: list[Watcher] = []
         self._hooks = Hooks(model, kit.layout)
         self._hooks.add(kit.points)
@@ -120,7 +107,7 @@ class Guard:
             return self._generate(kit, guard, kwargs)
 
     def _generate(self, kit: Kit, guard: Any, kwargs: dict[str, Any]) -> Any:
-        settings = self._settings(kit, kwargs)
+        settings = read_settings(self._model, kit, kwargs)
         admission = admit(
             kit, kwargs, guard, eos=settings.eos, pad=settings.pad, expansion=settings.expansion
         )
@@ -137,7 +124,7 @@ class Guard:
         generation = admission.begin(
             kit, self._auditor, self._switch, beams=settings.beams, settings=settings.config
         )
-        _add_halting(kit, kwargs, generation, settings)
+        add_halting(kit, kwargs, generation, settings)
         prompts, finals = kwargs["input_ids"], None
         if following is not None:
             following.begin(generation, kwargs)
@@ -150,7 +137,7 @@ class Guard:
             except BaseException as error:
                 admission.fail(generation, self._auditor, error)
                 raise
-        admission.end(generation, self._auditor, _sequences(output), settings.eos, settings.pad, finals)
+        admission.end(generation, self._auditor, sequences_of(output), settings.eos, settings.pad, finals)
         return output
 
     def chat(
@@ -162,24 +149,9 @@ class Guard:
         ``input_ids`` and ``attention_mask`` (``[row, column]``, padded on the left) and ``guard``, to which
         request ids and context may be added. Raises ``TurnsError`` where the turns cannot be located.
         """
-        chats = [messages] if messages and isinstance(messages[0], Mapping) else list(messages)
-        rendered = [
-            render_chat(self._tokenizer, chat, add_generation_prompt=add_generation_prompt, **template)
-            for chat in chats
-        ]
-        width = max(len(chat.input_ids) for chat in rendered)
-        pad = self._tokenizer.pad_token_id
-        pad = pad if pad is not None else 0
-        ids = [[pad] * (width - len(chat.input_ids)) + list(chat.input_ids) for chat in rendered]
-        mask = [[0] * (width - len(chat.input_ids)) + [1] * len(chat.input_ids) for chat in rendered]
-        device = self._model.device
-        return {
-            "input_ids": torch.tensor(ids, device=device),
-            "attention_mask": torch.tensor(mask, device=device),
-            "guard": [
-                {"turns": [(turn.role, turn.first, turn.end) for turn in chat.turns]} for chat in rendered
-            ],
-        }
+        return chat_inputs(
+            self._model, self._tokenizer, messages, add_generation_prompt=add_generation_prompt, **template
+        )
 
     # --- change while running ----------------------------------------------------------------
 
@@ -254,6 +226,7 @@ class Guard:
         with self._lock:
             self._hooks.add(kit.points)
             self._kit = kit
+            self._open.add(kit)
             self._known.pop(digest, None)
             self._known[digest] = kit
             while len(self._known) > _KEPT_POLICIES:
@@ -262,9 +235,12 @@ class Guard:
             self._auditor.adopted(kit, source)
 
     def _sweep(self) -> None:
-        """Take off the hooks that neither the policy in force nor a request under way needs."""
+        """Take off the hooks and end the threads that nothing needs any more."""
         kits = [self._kit, *self._in_flight]
         self._hooks.keep({point for kit in kits for point in kit.points})
+        for kit in self._open - {*self._known.values(), *kits}:
+            self._open.remove(kit)
+            kit.close()
 
     def detach(self) -> None:
         """Take the guard off; the model is as it was, bit for bit. Does nothing the second time.
@@ -284,7 +260,7 @@ class Guard:
             self._hooks.remove()
             for name in self._replaced:
                 vars(self._model).pop(name, None)
-        for kit in self._known.values():
+        for kit in self._open:
             kit.close()
         self._auditor.detached()
 
@@ -309,48 +285,3 @@ class Guard:
                 if not self._in_flight[kit]:
                     del self._in_flight[kit]
                     self._sweep()
-
-    def _settings(self, kit: Kit, kwargs: dict[str, Any]) -> _Settings:
-        model = self._model
-        refuse_compiled(model)
-        config, _ = model._prepare_generation_config(kwargs.get("generation_config"), **_own(kwargs))
-        check_generation(model, kwargs, config)
-        eos = config.eos_token_id
-        ends = frozenset(() if eos is None else [eos] if isinstance(eos, int) else [int(e) for e in eos])
-        pad = config.pad_token_id
-        beams = (config.num_beams or 1) > 1
-        if beams and kit.halts and not ends:
-            raise UnsupportedError(
-                "the policy may halt a row, the model has no eos_token_id and beams are asked for: "
-                "a halted beam could not end; set eos_token_id or generate without beams"
-            )
-        return _Settings(
-            config=config,
-            eos=ends,
-            pad=int(pad) if pad is not None else None,
-            expansion=max(config.num_beams or 1, config.num_return_sequences or 1),
-            beams=beams,
-        )
-
-
-def _add_halting(kit: Kit, kwargs: dict[str, Any], generation: Generation, settings: _Settings) -> None:
-    if not kit.halts:
-        return
-    tokens = kit.fallback
-    end = min(settings.eos) if settings.eos else None
-    kwargs["logits_processor"] = [*(kwargs.get("logits_processor") or ()), Fallback(generation, tokens, end)]
-    if end is None:
-        kwargs["stopping_criteria"] = [
-            *(kwargs.get("stopping_criteria") or ()),
-            FallbackSaid(generation, tokens),
-        ]
-
-
-def _own(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in kwargs.items() if key != "generation_config"}
-
-
-def _sequences(output: Any) -> list[list[int]]:
-    sequences = output if isinstance(output, Tensor) else output.sequences
-    ids: list[list[int]] = sequences.tolist()
-    return ids
