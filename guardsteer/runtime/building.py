@@ -178,6 +178,7 @@ def _kit(
             readings=_readings(policy, classifiers, program),
             vocabulary=Vocabulary(tokenizer),
             idle=idle,
+            counting=program.needs_sentences or bool(program.revises),
             revising={
                 rule: spec for rule, spec in program.revises.items() if program.modes[rule] == "enforce"
             },

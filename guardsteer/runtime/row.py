@@ -164,11 +164,12 @@ class Row:
         if self._past is not None:
             self._past.read(text)
         if text:
-            ended = self._sentences.ended
-            self._sentences.push(text)
-            if self._sentences.ended > ended:
-                # A token may end a sentence and begin another, as " The" does; then it belongs to that.
-                step.anchor = step.written - self._sentences.begun
+            if self._kit.counting:
+                ended = self._sentences.ended
+                self._sentences.push(text)
+                if self._sentences.ended > ended:
+                    # A token may end a sentence and begin another, as " The" does; then it belongs to that.
+                    step.anchor = step.written - self._sentences.begun
             for reading, state in self._active:
                 try:
                     state.push(text)

@@ -38,7 +38,7 @@ class Reading:
 class RowKit:
     """What all rows of a guard share; ``explain``: somebody wants to know of every comparison.
 
-    ``revising`` holds, by number, the rules that may take text back.
+    ``revising`` holds, by number, the rules that may take text back; ``counting``: sentences are counted.
     """
 
     program: Any
@@ -46,6 +46,7 @@ class RowKit:
     vocabulary: Vocabulary
     idle: Plan
     explain: bool = False
+    counting: bool = True
     revising: Mapping[int, ReviseSpec] = field(default_factory=dict)
 
     def start(self, context: dict[str, Any], terms: Terms) -> Any:
