@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ needs_vader = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def tiny() -> tuple[Any, Any]:
-    return chat_model("gpt_neo"), chat_tokenizer(padding_side="left")
+    return chat_model("llama"), chat_tokenizer(padding_side="left")
 
 
 def test_the_three_policies_take_the_same_prompts_for_hostile_and_steer_alike() -> None:
@@ -73,3 +74,20 @@ def test_the_comparison_counts_hostile_prompts_alone_and_every_seed_once(
     lines = list(ladder.table(decodings[0], len(decodings), unkind, rungs))
     assert f"{rows} rows with a hostile prompt" in lines[0]
     assert [line.split()[0] for line in lines[3:]] == ["bare", "add", "revise", "halt"]
+
+
+@needs_vader
+def test_what_is_taken_back_and_what_is_never_shown_is_counted(
+    tiny: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every reply taken for harsh, at its third token, each row loses these three."""
+    for name in ("revise", "halt"):
+        text = ladder.LADDER[name].read_text(encoding="utf-8").replace("enter: 0.35", "enter: 0.0")
+        (tmp_path / f"{name}.yaml").write_text(text, encoding="utf-8")
+    changed = {name: tmp_path / f"{name}.yaml" for name in ("revise", "halt")}
+    monkeypatch.setattr(ladder, "LADDER", {"add": ladder.LADDER["add"], **changed})
+    _, rungs = ladder.compare(*tiny, PROMPTS, [GREEDY], warmth(*tiny))
+    for name in ("revise", "halt"):
+        assert rungs[name].touched.value == 1.0
+        assert rungs[name].wasted_a_row == pytest.approx(3, abs=1)
+        assert rungs[name].wasted.value > 0
