@@ -1,0 +1,125 @@
+"""Metrics give one number a reply, say what they cannot judge, and mean what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardsteer.classify import PatternClassifier
+from guardsteer.errors import AssetError
+from guardsteer.lab.metrics import (
+    check_scores,
+    classifier_score,
+    distinct,
+    judged,
+    metric_named,
+    pattern,
+    repetition,
+    words,
+)
+from guardsteer.lab.model_metrics import nats_a_token
+from guardsteer.lab.prompts import Prompt, load_prompts, split_prompts, user_prompt
+from tests.lab.chats import chat_model, chat_tokenizer
+
+ASKED = [user_prompt("Where is it?", expected="the  Shed")]
+
+
+@given(st.text(alphabet="ab ", max_size=40), st.integers(1, 4))
+def test_what_repeats_and_what_is_distinct_add_up_to_one(reply: str, n: int) -> None:
+    first, second = distinct(n)(ASKED, [reply])[0], repetition(n)(ASKED, [reply])[0]
+    assert first + second == pytest.approx(1.0)
+    assert 0.0 <= second < 1.0
+
+
+def test_a_loop_repeats_and_an_ordinary_reply_does_not() -> None:
+    loop, plain = repetition(2)([], ["go home go home go home", "it is in the old shed"])
+    assert loop == pytest.approx(3 / 5)
+    assert plain == 0.0
+
+
+def test_expected_ignores_case_and_white_space_alone() -> None:
+    expected = metric_named("expected")
+    assert expected(ASKED * 2, ["In THE shed, I think.", "In the barn."]) == [1.0, 0.0]
+    with pytest.raises(AssetError, match="expect nothing"):
+        expected([user_prompt("Hello")], ["Hi"])
+
+
+def test_patterns_are_found_anywhere_and_mistakes_in_them_are_told() -> None:
+    assert pattern("colou?r")(ASKED * 2, ["my color", "my dog"]) == [1.0, 0.0]
+    with pytest.raises(AssetError, match="regex:"):
+        pattern("(")
+
+
+def test_a_classifier_scores_each_reply_by_itself() -> None:
+    metric = classifier_score(PatternClassifier(literals=("sorry",)))
+    assert list(metric(ASKED * 3, ["I am sorry", "No.", "so"])) == [1.0, 0.0, 0.0]
+    with pytest.raises(AssetError, match="no output 'nope'"):
+        classifier_score(PatternClassifier(literals=("sorry",)), "nope")
+
+
+def test_a_judge_is_asked_about_prompt_and_reply_and_must_answer_with_a_number() -> None:
+    asked: list[str] = []
+
+    def judge(question: str) -> str:
+        asked.append(question)
+        return "It is kind. Score: 4"
+
+    assert judged(judge, "P={prompt} R={reply}")([user_prompt("{reply}?")], ["here"]) == [4.0]
+    assert asked == ["P={reply}? R=here"]
+    with pytest.raises(AssetError, match="expected a number from 1 to 5"):
+        judged(lambda _: "no idea", "{prompt}{reply}")(ASKED, ["x"])
+    with pytest.raises(AssetError, match="expected a number from 1 to 5"):
+        judged(lambda _: "9", "{prompt}{reply}")(ASKED, ["x"])
+
+
+@pytest.mark.parametrize("name", ["", "vadr", "regex:", "distinct:0", "python:os", "python:os:nope"])
+def test_a_metric_that_is_none_is_refused_by_name(name: str) -> None:
+    with pytest.raises(AssetError, match="metric"):
+        metric_named(name)
+
+
+def test_a_function_of_the_users_is_found_by_its_module() -> None:
+    assert metric_named("python:guardsteer.lab.metrics:words") is words
+
+
+def test_numbers_that_are_missing_or_not_finite_are_refused() -> None:
+    assert check_scores("m", (1, 0), 2) == [1.0, 0.0]
+    for wrong in ((1.0,), (1.0, float("nan"))):
+        with pytest.raises(AssetError, match="'m'"):
+            check_scores("m", wrong, 2)
+
+
+def test_the_models_own_likelihood_is_that_of_the_tokens_one_by_one() -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    found = nats_a_token(model, tokenizer)([user_prompt("Hi")], ["ab"])[0]
+    ids = tokenizer("<bos><user>Hi<assistant>ab", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    assert found == pytest.approx(-float(logits[-3, ids[-2]] + logits[-2, ids[-1]]) / 2, abs=1e-5)
+
+
+def test_prompts_come_from_lines_or_json_and_each_counts_once(tmp_path: Path) -> None:
+    plain, rows = tmp_path / "a.txt", tmp_path / "a.jsonl"
+    plain.write_text("Hello\n\nhello\nBye\n")
+    rows.write_text('{"text": "Hello", "expected": "Hi"}\n')
+    assert [prompt.text for prompt in load_prompts(plain)] == ["Hello", "Bye"]
+    assert load_prompts(rows)[0].expected == "Hi"
+    rows.write_text('{"text": 3}\nnot json\n{"text": "a", "colour": "b"}\n')
+    with pytest.raises(AssetError) as caught:
+        load_prompts(rows)
+    assert [problem.line for problem in caught.value.problems] == [1, 2, 3]
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), max_size=30), st.text(min_size=1, max_size=8))
+def test_a_prompts_part_does_not_depend_on_the_others(texts: list[str], text: str) -> None:
+    def part(prompts: list[Prompt]) -> bool:
+        tuning, test = split_prompts(prompts)
+        assert len(tuning) + len(test) == len(prompts)
+        return prompts[-1] in tuning
+
+    prompt = user_prompt(text)
+    assert part([prompt]) == part([*(user_prompt(each) for each in texts), prompt])
