@@ -107,7 +107,7 @@ class Capture:
         for row, reading in enumerate(batch):
             ids[row, : len(reading.input_ids)] = torch.tensor(reading.input_ids)
             attention[row, : len(reading.input_ids)] = 1
-        gathers = _gathers(batch, self.rules, longest)
+        gathers = _gathers(batch, self.rules, longest) if self.points else []
 
         def on_hidden(point: Point, hidden: torch.Tensor) -> None:
             flat = hidden.flatten(0, 1)
