@@ -1,6 +1,6 @@
 """What capturing costs beside the forwards it needs: 800 pairs, all blocks, residual and MLP sites.
 
-``python -m benchmarks.capture [--model PATH] [--pairs N] [--batch-size N] [--rules both] [--json]``. Pairs are
+``python -m benchmarks.capture [--model PATH] [--pairs N] [--batch-size N] [--rules both]``. Pairs are
 those of the demo's recipes; the model is the demo's unless one is named. Windows of bare passes and of
 captured ones over the same batches take turns, so that a busy machine slows both alike. ``prepare`` is
 rendering and tokenising, which any way of reading pairs has to do. Memory is the highest resident size
