@@ -115,3 +115,15 @@ def test_the_log_explains_itself_on_every_track(tmp_path: Path) -> None:
         assert [each.track for each in explained] == ["", "new"]
         assert [each.disagreements for each in explained] == [(), ()]
         assert not any(each.notes for each in explained)
+
+
+def test_a_halt_that_would_have_been_is_told_anew_for_what_is_written_again(tmp_path: Path) -> None:
+    made = with_four("llama")
+    path = tmp_path / "candidate.yaml"
+    path.write_text(PLAIN + "  - {id: stop, when: step >= 1, halt: true}\nfallback: 'No.'\n")
+    with wrap(made, tmp_path, REVISING, candidates={"new": path}) as guard:
+        run(guard, PROMPTS)
+    for n in range(len(PROMPTS)):
+        back = [e["step"] for e in told(tmp_path, f"r{n}") if e["kind"] == "RowRevised"]
+        halts = [e["step"] for e in told(tmp_path, f"r{n}", track="new") if e["kind"] == "RowHalted"]
+        assert halts == [1, *(step + 1 for step in back)]
