@@ -27,6 +27,7 @@ __all__ = [
     "ModelBinding",
     "ReadPosition",
     "Recommendation",
+    "Schedule",
     "Separation",
     "Tensors",
     "VectorCard",
@@ -110,14 +111,27 @@ class Separation(_Closed):
     measured_on: Literal["tuning", "extraction"]
 
 
+class Schedule(_Closed):
+    """For how long a calibrated push acts; the fields mean what they mean in a policy."""
+
+    ramp: Annotated[int, Field(ge=1)] | None = None
+    half_life: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    until_sentence_end: bool = False
+
+
 class Recommendation(_Closed):
-    """A calibrated range: strengths in units of the block's residual norm, over the blocks together."""
+    """A calibrated range: strengths in units of the block's residual norm, over the blocks together.
+
+    ``schedule``: for how long the push acted when the range was found, None where all the time. A range
+    that was found for a push that decays says nothing about one that stays.
+    """
 
     blocks: Annotated[tuple[_Block, ...], Field(min_length=1)]
     positions: Annotated[tuple[Position, ...], Field(min_length=1)] = ("generated",)
     low: Annotated[FiniteFloat, Field(gt=0)]
     recommended: Annotated[FiniteFloat, Field(gt=0)]
     high: Annotated[FiniteFloat, Field(gt=0)]
+    schedule: Schedule | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Recommendation:
@@ -199,10 +213,14 @@ class VectorCard(_Closed):
 def card_digest(card: VectorCard) -> str:
     """Return the digest of everything on ``card`` except its own ``digest``.
 
-    A ``site_width`` or ``source`` that is not given is left out, as on the cards from before there was one.
+    A ``site_width``, ``source`` or ``schedule`` that is not given is left out, as on the cards from before
+    there was one.
     """
     absent = {name for name in ("site_width", "source") if getattr(card, name) is None}
-    return digest_json(card.model_dump(mode="json", exclude={"digest"} | absent))
+    values = card.model_dump(mode="json", exclude={"digest"} | absent)
+    if card.recommended is not None and card.recommended.schedule is None:
+        del values["recommended"]["schedule"]
+    return digest_json(values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from guardsteer.core.digests import digest_bytes, digest_json
 from guardsteer.errors import BindingError, VectorError
-from guardsteer.steer.artifact import Recommendation, Tensors, VectorCard, card_digest, pack_tensors
+from guardsteer.steer.artifact import Recommendation, Schedule, Tensors, VectorCard, card_digest, pack_tensors
 from guardsteer.steer.vectors import (
     check_binding,
     find_artifact,
@@ -325,11 +325,27 @@ def test_reading_a_vector_loads_no_torch() -> None:
 def test_a_card_from_before_there_were_sites_keeps_its_digest() -> None:
     """Only what a card says is digested: a width that is the model's own is not written."""
     card = small_card()
-    fields = card.model_dump(mode="json", exclude={"digest", "site_width"})
+    fields = card.model_dump(
+        mode="json", exclude={"digest": True, "site_width": True, "source": True, "recommended": {"schedule"}}
+    )
     assert card_digest(card) == digest_json(fields)
     assert card_digest(small_card(site="heads", site_width=8)) != card_digest(
         small_card(site="heads", site_width=16)
     )
+
+
+def test_a_schedule_is_part_of_what_a_card_promises() -> None:
+    bare = small_vector(recommended=None)
+    constant, decaying = (
+        recommend(
+            bare,
+            Recommendation(blocks=bare.blocks[:1], low=0.1, recommended=0.2, high=0.3, schedule=schedule),
+        )
+        for schedule in (None, Schedule(half_life=3.0))
+    )
+    assert constant.digest != decaying.digest
+    assert decaying.card.recommended is not None
+    assert decaying.card.recommended.schedule == Schedule(half_life=3.0)
 
 
 @pytest.mark.parametrize(
