@@ -296,3 +296,60 @@ def test_what_would_show_text_that_is_held_back_is_refused(
     made = bench("llama")
     with guarded(made, tmp_path, policy(0.0, 3, 0.8)) as guard, pytest.raises(UnsupportedError, match=said):
         run(guard, PROMPTS[:1], **options)
+
+
+def test_what_was_released_stays_when_the_row_goes_back_and_is_halted(tmp_path: Path) -> None:
+    """Held back until step 4, released from step 5 on; at step 6 a token goes, and at step 7 the row ends."""
+    made = bench("llama")
+    text = """
+guardsteer: 1
+name: released
+rules:
+  - {id: hold, when: step < 5, hold_back: 8}
+  - {id: again, when: step == 6, revise: {tokens: 1, most: 1, then: continue}}
+  - {id: stop, when: step >= 7, halt: true}
+fallback: "No."
+"""
+    recorder = Recorder([])
+    bare = run(made.model, PROMPTS[:1])[0]
+    with guarded(made, tmp_path, text) as guard:
+        found = run(guard, PROMPTS[:1], streamer=recorder)[0]
+    assert trimmed(found) == [*bare[:5], *made.tokenizer(FALLBACK)["input_ids"], 2]
+    assert [token for column in recorder.columns for token in column] == found
+
+
+def test_sentences_are_not_shown_while_the_row_may_go_back_behind_them(tmp_path: Path) -> None:
+    """At step 8 it goes back to the third sentence, and anew at step 9 to the second."""
+    made = bench("llama")
+    recorder = Recorder([])
+    text = SENTENCES.replace("words.match > 0", "step >= 8").replace("most: 1", "most: 2")
+    writer = Writer(made, "A. B. Cdefg", "A. B. Cdefg")
+    writer.scripts += [made.tokenizer("A. Xyz.")["input_ids"]]
+    with guarded(made, tmp_path, text) as guard:
+        options: dict[str, Any] = {"logits_processor": [writer], "max_new_tokens": 40}
+        (ids,) = run(guard, PROMPTS[:1], streamer=recorder, suppress_tokens=None, **options)
+    assert made.tokenizer.decode(ids, skip_special_tokens=True) == "A. Xyz."
+    assert [token for column in recorder.columns for token in column] == ids
+
+
+def test_tokens_that_are_withheld_do_not_count_as_steered(tmp_path: Path) -> None:
+    made = bench("llama")
+    text = """
+guardsteer: 1
+name: steered
+vectors:
+  one: {use: ./none, positions: [last_prompt_token, generated]}
+rules:
+  - {id: warm, when: step >= 0, add: {vector: one, strength: 0.3}}
+  - {id: hold, when: step >= 0, hold_back: 3}
+  - {id: stop, when: step >= 6, halt: true}
+fallback: "No."
+"""
+    with guarded(
+        made, tmp_path, text, vectors={"one": made.vectors["one"]}, audit=tmp_path / "audit"
+    ) as guard:
+        run(guard, PROMPTS[:1])
+    events = [stored.event for stored in read(tmp_path / "audit")]
+    (ended,) = [event for event in events if isinstance(event, RequestEnded)]
+    # At step 5 two are free; six were chosen under steering.
+    assert (ended.steered_tokens, ended.withheld_tokens, ended.generated_tokens) == (2, 4, 2 + 4)

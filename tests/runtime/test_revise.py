@@ -598,3 +598,71 @@ def test_a_row_may_have_as_many_tokens_as_without_a_revision(tmp_path: Path) -> 
         ids = guard.generate(**batch(PROMPTS), generation_config=config)
         assert ids[:, width:].tolist() == wanted
         assert config.max_new_tokens == TOKENS
+
+
+def test_what_acts_on_generated_tokens_alone_leaves_the_prompts_end_alone_when_that_is_decided_anew(
+    tmp_path: Path,
+) -> None:
+    """The plan stays the same from the prompt's end to the first token, and what it does there does not."""
+    made = with_four("llama")
+    text = """
+guardsteer: 1
+name: from-the-start
+vectors:
+  two: {use: ./none, positions: [generated]}
+rules:
+  - id: again
+    when: step == 3
+    add: {vector: two, strength: 1.5}
+    revise: {tokens: 100, most: 1, then: continue}
+"""
+    bare = run(made.model, PROMPTS[:1])[0]
+    guard = guardsteer.wrap(
+        made.model,
+        made.tokenizer,
+        policy=policy_file(tmp_path, text),
+        vectors={"two": made.vectors["two"]},
+    )
+    with guard:
+        found = run(guard, PROMPTS[:1])[0]
+        assert run(guard, PROMPTS[:1], use_cache=False)[0] == found
+    assert found[0] == bare[0], "the first token is chosen at the prompt's end"
+    rows = [(0.0,)] * len(PROMPTS[0]) + [(1.5,)] * (TOKENS - 1)
+    for n in range(1, TOKENS):
+        with steered(made.model, [made.vectors["two"]], rows[: len(PROMPTS[0]) + n]), torch.no_grad():
+            logits = made.model(input_ids=torch.tensor([PROMPTS[0] + found[:n]])).logits[0, -1]
+        logits[list(SPECIAL)] = -torch.inf
+        assert int(logits.argmax()) == found[n]
+    assert found != bare
+
+
+def test_the_audit_ends_with_the_text_what_had_acted_before_a_probe_took_it_back(tmp_path: Path) -> None:
+    made = with_four("llama")
+    late = random_vector(made.model, made.tokenizer, "late", (2, 3), 23)
+    early = random_vector(made.model, made.tokenizer, "early", (0,), 29)
+    text = PROBED.replace("vectors:", "vectors:\n  early: {use: ./none, positions: [generated]}")
+    text += "  - {id: always, when: step >= 0, add: {vector: early, strength: 0.1}}\n"
+    guard = guardsteer.wrap(
+        made.model,
+        made.tokenizer,
+        policy=policy_file(tmp_path, text),
+        vectors={"late": late, "early": early},
+        classifiers={"seen": probe_of(made)},
+        audit=tmp_path / "audit",
+    )
+    with guard:
+        run(guard, PROMPTS)
+    acting: dict[tuple[str, str], int] = {}
+    ended: dict[str, int] = {}
+    count = 0
+    for event in [stored.event for stored in read(tmp_path / "audit")]:
+        if isinstance(event, ActivationBegan):
+            acting[event.request, event.vector] = event.position
+        elif isinstance(event, ActivationEnded):
+            assert acting.pop((event.request, event.vector)) == event.first
+            ended[event.request] = event.last
+        elif isinstance(event, RowRevised) and event.dropped:
+            count += 1
+            assert not any(request == event.request for request, _ in acting)
+            assert ended[event.request] == event.position + event.dropped - 1
+    assert count
