@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.assets import Catalog
-from guardsteer.cli import frame
+from guardsteer.cli import frame, vectors_capture, vectors_interchange
 
 if TYPE_CHECKING:
     from guardsteer.steer import Vector
 
-__all__ = ["register", "run"]
+__all__ = ["recipe_folder", "register", "run"]
 
-READS = ("assistant_mean", "last_prompt_token")
+READS = ("assistant_mean", "last_prompt_token", "generated_tokens")
+METHODS = (
+    "mean_difference",
+    "single_pair",
+    "mean_centred",
+    "whitened_mean_difference",
+    "pca_differences",
+    "logistic_regression",
+    "linear_discriminant",
+    "head_probes",
+    "random",
+)
 SITES = ("embedding", "block_input", "heads", "attention", "mlp", "block_output")
 
 
@@ -25,6 +38,9 @@ def register(subparsers: frame.Subparsers) -> None:
     parser = subparsers.add_parser("vectors", help=summary, description="Work with steering vectors.")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     _add_extract(actions)
+    vectors_capture.add(actions)
+    vectors_interchange.add_import(actions)
+    vectors_interchange.add_export(actions)
     show = frame.add_command(
         actions,
         "show",
@@ -76,21 +92,38 @@ def _add_extract(actions: frame.Subparsers) -> None:
     extract.add_argument(
         "--batch-size", metavar="N", type=int, default=16, help="conversations at once (default: 16)"
     )
+    extract.add_argument(
+        "--method",
+        choices=METHODS,
+        default="mean_difference",
+        help="how the direction is made of the states (default: mean_difference)",
+    )
+    extract.add_argument(
+        "--background", metavar="FILE", type=Path, help="ordinary texts, one a line, for mean_centred"
+    )
+    extract.add_argument("--heads", metavar="N", type=int, default=8, help="heads that head_probes keeps")
+    extract.add_argument(
+        "--captured",
+        metavar="DIR",
+        type=Path,
+        help="folder of `vectors capture`: what was read there is not read again, and its parts are merged",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extract or show; mistakes leave as ``GuardsteerError``."""
-    return _extract(args) if args.action == "extract" else _show(args)
+    """Do what was asked; mistakes leave as ``GuardsteerError``."""
+    return _ACTIONS[args.action](args)
 
 
 def _extract(args: argparse.Namespace) -> int:
     from guardsteer.cli.models import load_model
     from guardsteer.host import Fingerprint
+    from guardsteer.lab.captured import load_parts
     from guardsteer.lab.extract import extract
     from guardsteer.lab.recipe import load_recipe
     from guardsteer.steer import save_vector
 
-    folder = _recipe_folder(args.recipe)
+    folder = recipe_folder(args.recipe)
     recipe = load_recipe(folder)  # before the model, which takes longer to load than a mistake to see
     model, tokenizer = load_model(args.model)
     vector = extract(
@@ -101,6 +134,10 @@ def _extract(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         read=args.read,
         site=args.site,
+        method=args.method,
+        background=_lines(args.background),
+        heads=args.heads,
+        captured=None if args.captured is None else load_parts(args.captured),
         progress=_bar if sys.stderr.isatty() else None,
     )
     built_for = Fingerprint(**vector.card.model.model_dump())
@@ -118,9 +155,14 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recipe_folder(given: str) -> Path:
+def recipe_folder(given: str) -> Path:
+    """Return the folder of a recipe that is given as a path or by its catalogue name."""
     path = Path(given)
     return Catalog().find("vectors", given) if not path.exists() and "/" not in given else path
+
+
+def _lines(path: Path | None) -> list[str]:
+    return [] if path is None else [line for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
 def _only_vector_in(folder: Path) -> Path:
@@ -165,7 +207,7 @@ def _card_lines(vector: Vector, path: Path) -> list[tuple[str, str]]:
     return [
         ("vector", f"{card.name} {card.version} ({card.licence})"),
         ("trait", card.trait),
-        ("read", f"{card.method} of {card.pairs} pairs, {card.read}, {card.site}"),
+        ("read", f"{card.method} of {card.source or f'{card.pairs} pairs'}, {card.read}, {card.site}"),
         ("model", f"{model.architecture}, {model.n_blocks} blocks, width {model.width}, {model.dtype}"),
         ("weights", model.weights),
         ("strength", strength),
@@ -188,6 +230,17 @@ def _table(vector: Vector, norms: list[float]) -> list[str]:
             f"Cohen d on the {vector.card.separation[0].measured_on} pairs; halves: cosine of two halves"
         )
     return lines
+
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
+    {
+        "extract": _extract,
+        "show": _show,
+        "capture": vectors_capture.run,
+        "import": vectors_interchange.run_import,
+        "export": vectors_interchange.run_export,
+    }
+)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -7,8 +7,6 @@ was, and parts of one capture add up to what a single run gives.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,8 +25,20 @@ from guardsteer.lab.capturing import WINDOW_BATCHES, Capture, States
 from guardsteer.lab.contrast import ContrastPair, pairs_digest
 from guardsteer.lab.moments import Key, Sums, merged
 from guardsteer.lab.readings import NEGATIVE, POSITIVE, Array
+from guardsteer.steer.vectors import write_whole
 
-__all__ = ["Captured", "Keep", "Rows", "Shard", "capture_pairs", "key_of", "load_part", "merge_parts"]
+__all__ = [
+    "Captured",
+    "Keep",
+    "Rows",
+    "Shard",
+    "capture_pairs",
+    "key_of",
+    "load_part",
+    "load_parts",
+    "merge_parts",
+    "part_path",
+]
 
 _FORMAT = "guardsteer.captured/1"
 _SECONDS_BETWEEN_SAVES = 20.0
@@ -236,6 +246,19 @@ def load_part(path: Path) -> Captured:
     return found
 
 
+def load_parts(folder: Path) -> Captured:
+    """Return all parts in ``folder`` together; ``VectorError`` where there are none or some are missing."""
+    paths = sorted(folder.glob("part-*.safetensors"))
+    if not paths:
+        raise VectorError(f"{folder}: no captured parts (part-I-of-N.safetensors)")
+    return merge_parts([load_part(path) for path in paths])
+
+
+def part_path(folder: Path, shard: Shard) -> Path:
+    """Return where the part of ``shard`` is in ``folder``."""
+    return folder / f"part-{shard.index}-of-{shard.of}.safetensors"
+
+
 def merge_parts(parts: Sequence[Captured]) -> Captured:
     """Return the parts of one capture together, added in the order of their shards.
 
@@ -265,9 +288,6 @@ def merge_parts(parts: Sequence[Captured]) -> Captured:
 def _write_whole(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as error:
         raise VectorError(f"{path}: cannot be written: {error.strerror or error}") from error

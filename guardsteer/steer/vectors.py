@@ -38,6 +38,7 @@ __all__ = [
     "make_vector",
     "recommend",
     "save_vector",
+    "write_whole",
 ]
 
 _LARGEST_CARD_BYTES = 1 << 20
@@ -125,8 +126,8 @@ def save_vector(vector: Vector, path: Path) -> Path:
     tensors = Tensors(np.asarray(vector.blocks, dtype=np.int64), vector.directions, vector.residual_norms)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, pack_tensors(tensors))
-        _write_whole(_card_path(path), (vector.card.model_dump_json(indent=2) + "\n").encode())
+        write_whole(path, pack_tensors(tensors))
+        write_whole(_card_path(path), (vector.card.model_dump_json(indent=2) + "\n").encode())
     except OSError as error:
         raise VectorError(f"{path}: the vector cannot be written: {error.strerror or error}") from error
     return path
@@ -246,7 +247,8 @@ def _mend(recipe_dir: Path | None) -> str:
     return f"Build one for this model: guardsteer vectors extract --model PATH --recipe {recipe}"
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, which holds all of it or what it held before; raises ``OSError``."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -6,7 +6,7 @@ import dataclasses
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,9 +19,11 @@ from guardsteer.host import find_layout, fingerprint, hidden_of, outputs_of_bloc
 from guardsteer.lab.capturing import Capture, States
 from guardsteer.lab.contrast import ContrastPair, Side, Split, pairs_digest
 from guardsteer.lab.extract import extract
-from guardsteer.lab.positions import ASSISTANT_MEAN
+from guardsteer.lab.methods import METHODS
+from guardsteer.lab.positions import ASSISTANT_MEAN, matching_tokens
 from guardsteer.lab.readings import Array
 from guardsteer.steer import load_vector, save_vector
+from guardsteer.steer.artifact import MethodName
 from tests.host.test_sites import part
 from tests.lab.chats import chat_model, chat_tokenizer, pairs, recipe
 from tests.models import BLOCKS, WIDTH
@@ -199,6 +201,43 @@ def test_a_planted_direction_is_recovered() -> None:
     vector = extract(model, tokenizer, recipe(even))
     cosines = vector.directions @ planted.numpy()
     assert cosines.min() > 0.99
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_vector_that_separates_and_says_how_it_was_made(method: MethodName) -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    site: Site = "heads" if method == "head_probes" else "block_output"
+    background = ["Some tea.", "A train to the coast, or rain."] if method == "mean_centred" else ()
+    vector = extract(
+        model, tokenizer, recipe(pairs(16)), method=method, background=background, site=site, heads=3
+    )
+    assert vector.card.method == method
+    assert vector.card.pairs == (1 if method == "single_pair" else 16)
+    if method == "head_probes":
+        assert len(vector.blocks) <= 3
+        assert 0 < np.count_nonzero(vector.directions.reshape(-1, WIDTH // 4).any(1)) <= 3
+    for row in vector.card.separation:
+        if row.cohens_d is not None and method != "random":
+            assert row.cohens_d > 0
+
+
+def test_a_method_gets_what_it_needs_or_is_refused() -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    for changes, message in (
+        ({"method": "mean_centred"}, "mean_centred takes some texts"),
+        ({"background": ["Some tea."]}, "mean_difference takes none"),
+        ({"method": "imported"}, "expected one of mean_difference, .*; import it"),
+        ({"method": "head_probes"}, "capture at site 'heads'"),
+        ({"read": matching_tokens("no such word")}, "the position rule found none"),
+    ):
+        with pytest.raises(VectorError, match=message):
+            extract(model, tokenizer, recipe(), **cast(Any, changes))
+
+
+def test_a_pattern_may_choose_the_tokens_and_the_card_says_which() -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    vector = extract(model, tokenizer, recipe(pairs(10)), read=matching_tokens("tea"))
+    assert vector.card.read == "matching_tokens:tea"
 
 
 def test_only_the_chosen_blocks_are_read() -> None:

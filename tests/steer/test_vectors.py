@@ -143,7 +143,7 @@ def test_all_mistakes_of_the_numbers_are_told_at_once(tmp_path: Path) -> None:
         ({"strenght": 1}, "unknown field 'strenght'"),
         ({"licens": "MIT"}, "unknown field 'licens' .did you mean 'licence'"),
         ({"pairs": "64"}, "field 'pairs': got '64', expected a valid integer"),
-        ({"pairs": 0}, "field 'pairs'"),
+        ({"pairs": 0}, "pairs: got 0, expected at least 1"),
         ({"format": "guardsteer.vector/2"}, "field 'format'"),
         ({"method": "magic"}, "field 'method'"),
         ({"blocks": [3, 1]}, "ascending order"),
