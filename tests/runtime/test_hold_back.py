@@ -19,6 +19,7 @@ import guardsteer
 from guardsteer.audit import read
 from guardsteer.core.events import RequestEnded, RowHalted
 from guardsteer.errors import UnsupportedError
+from tests.models import tiny
 from tests.runtime.harness import SPECIAL, Bench, LastCharacters, batch, bench, policy_file, score_of
 
 PROMPTS = [[40, 77, 90, 101, 60, 45, 33], [55, 66, 80], [70, 71, 72, 73, 74, 90, 31, 44, 51]]
@@ -242,18 +243,34 @@ def test_the_streamers_of_transformers_show_what_is_returned(
     assert shown.rstrip("\n") == made.tokenizer.decode(ids) == iterated
 
 
-@pytest.mark.parametrize("window", [0, 2, 9])
-def test_drafts_stream_only_once_they_were_read_and_kept(window: int, tmp_path: Path) -> None:
+@settings(max_examples=40)
+@given(
+    seeds=st.tuples(st.integers(0, 8), st.integers(0, 8)),
+    window=st.integers(0, 6),
+    halt=st.sampled_from([0.8, 0.9, 1.0]),
+    place=st.integers(0, 2),
+    assistant=st.sampled_from([0, 5, -1]),
+    length=st.integers(5, TOKENS),
+)
+def test_drafts_stream_only_once_they_were_read_and_kept(
+    seeds: tuple[int, int], window: int, halt: float, place: int, assistant: int, length: int
+) -> None:
+    """Drafted by a model that is mostly right, by one that is mostly wrong, and from the prompt."""
     made = bench("llama")
-    text = policy(0.0, window, 0.9)
-    for prompt in PROMPTS:
-        recorder = Recorder([])
-        bare = run(made.model, [prompt])[0]
-        wanted, _ = expected(made, bare, 0.0, window, 0.9, (1, 2))
-        with guarded(made, tmp_path, text) as guard:
-            found = run(guard, [prompt], prompt_lookup_num_tokens=3, streamer=recorder)
-        assert trimmed(found[0]) == wanted
-        assert [token for column in recorder.columns for token in column] == found[0]
+    recorder = Recorder([])
+    prompt = PROMPTS[place]
+    bare = run(made.model, [prompt], max_new_tokens=length)[0]
+    wanted, _ = expected(made, bare, 0.0, window, halt, seeds)
+    drafts: dict[str, Any] = {"assistant_model": tiny("llama", assistant)}
+    if assistant < 0:
+        drafts = {"prompt_lookup_num_tokens": 3}
+    with (
+        TemporaryDirectory() as folder,
+        guarded(made, Path(folder), policy(0.0, window, halt), seeds) as guard,
+    ):
+        found = run(guard, [prompt], streamer=recorder, max_new_tokens=length, **drafts)
+    assert trimmed(found[0]) == wanted[:length]
+    assert [token for column in recorder.columns for token in column] == found[0]
 
 
 def test_a_halted_row_is_told_from_where_its_fallback_stands(tmp_path: Path) -> None:
