@@ -122,7 +122,9 @@ def probe_of(made: Any, block: int) -> Probe:
     )
 
 
-@pytest.mark.parametrize("live", [PROBED, OTHER], ids=["probes in both", "probes in the candidate alone"])
+@pytest.mark.parametrize(
+    "live", [PROBED, OTHER, IDLE], ids=["probes in both", "probes in the candidate alone", "nothing else"]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_candidates_probes_read_the_passes_of_the_policy_in_force(
     way: str, live: str, tmp_path: Path
@@ -130,7 +132,7 @@ def test_a_candidates_probes_read_the_passes_of_the_policy_in_force(
     """Where the same policy is in force too, both tell the same; else it is hooked for the candidate."""
     made = bench("llama")
     prompts, options = prompts_of(WAYS[way])
-    readers = {**made.classifiers, "seen": probe_of(made, 1)}
+    readers = {**made.classifiers, "seen": probe_of(made, 0 if live is IDLE else 1)}
     with wrap(made, tmp_path, live, classifiers=readers) as guard:
         alone = run(guard, prompts, **options)
     candidates = {"probed": file(tmp_path, PROBED)}

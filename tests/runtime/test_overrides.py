@@ -67,6 +67,13 @@ def test_a_wish_beyond_the_bounds_is_cut_where_the_policy_says_so_and_the_log_te
     assert not any("limits" in event for event in others)
 
 
+def test_a_wish_below_the_bounds_is_raised_to_them(tmp_path: Path) -> None:
+    made = bench("llama")
+    with wrap(made, tmp_path, OPEN) as guard:
+        run(guard, PROMPTS[:1], guard=[{"tenant": "acme", "strengths": {"two": -1}}])
+    assert told(tmp_path, "r0")[0]["overrides"] == {"two": [-1.0, 0.2]}
+
+
 def test_a_strength_of_zero_leaves_the_vector_alone(tmp_path: Path) -> None:
     made = bench("llama")
     with wrap(made, tmp_path, OPEN) as guard:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from guardsteer.audit import read, verify
+from guardsteer.audit import Journal, read, verify
 from guardsteer.core.events import RequestStarted
 from guardsteer.core.policy import Binding
 from guardsteer.errors import PolicyError
+from guardsteer.rules.rollout import is_within
 from tests.models import tiny
 from tests.runtime.harness import POLICY, LastCharacters, LastState, batch, bench
 from tests.runtime.telling import PROMPTS, TOKENS, kinds, run, strengths, told, wrap
@@ -269,13 +270,15 @@ def test_a_revision_in_shadow_is_told_as_the_enforced_one_is_and_takes_nothing_b
     assert made.tokenizer.decode(found[0]) == TEXT
 
 
-def test_revisions_in_shadow_are_counted_as_enforced_ones_are(tmp_path: Path) -> None:
-    """After the last one that the rule has, its condition would have ended the row."""
+@pytest.mark.parametrize("then", ["halt", "continue"])
+def test_revisions_in_shadow_are_counted_as_enforced_ones_are(then: str, tmp_path: Path) -> None:
+    """After the last one that the rule has, its condition would have ended the row, or done nothing."""
     made = bench("llama")
     text = (
         "guardsteer: 1\nname: again\nfallback: 'No.'\nvectors: {one: {use: ./none}}\nrules:\n"
         "  - id: again\n    when: step == 2 || step == 4 || step == 5 || step == 8\n"
-        "    add: {vector: one, strength: 0.5}\n    revise: {tokens: 1, most: 2}\n"
+        "    add: {vector: one, strength: 0.5}\n    "
+        f"revise: {{tokens: 1, most: 2, then: {then}}}\n"
         "binding: {rules: {again: shadow}}\n"
     )
     with wrap(made, tmp_path, text, classifiers={}) as guard:
@@ -283,8 +286,45 @@ def test_revisions_in_shadow_are_counted_as_enforced_ones_are(tmp_path: Path) ->
     events = told(tmp_path, "r0")
     revised = [(e["step"], e["dropped"], e["revision"]) for e in events if e["kind"] == "RowRevised"]
     assert revised == [(2, 1, 1), (4, 1, 2)]
-    assert [e["step"] for e in events if e["kind"] == "RowHalted"] == [8]
+    assert [e["step"] for e in events if e["kind"] == "RowHalted"] == ([8] if then == "halt" else [])
     assert {e["mode"] for e in events if e["kind"] in ("RowRevised", "RowHalted")} == {"shadow"}
+
+
+def test_a_revision_that_happens_is_not_told_as_one_that_would_have(tmp_path: Path) -> None:
+    """Also where another rule in shadow makes a difference at the same step."""
+    made = bench("llama")
+    text = (
+        "guardsteer: 1\nname: again\nvectors: {one: {use: ./none}, two: {use: ./none}}\nrules:\n"
+        "  - id: again\n    when: step == 5\n    revise: {tokens: 2, then: continue}\n"
+        "    add: {vector: one, strength: 0.5}\n"
+        "  - {id: stop, when: step == 5, priority: 2, hold_back: 3}\n"
+        "  - {id: would, when: step >= 2, add: {vector: two, strength: 0.5}}\n"
+        "binding: {rules: {would: shadow, stop: shadow}}\n"
+    )
+    with wrap(made, tmp_path, text, classifiers={}) as guard:
+        run(guard, PROMPTS[:1], guard=[{}])
+    revised = [e for e in told(tmp_path, "r0") if e["kind"] == "RowRevised"]
+    assert [(e["step"], e["mode"]) for e in revised] == [(5, "enforce")]
+
+
+@pytest.mark.parametrize("mode", ["shadow", "off"])
+def test_a_log_that_cannot_be_written_ends_no_row_that_the_policy_does_not_act_on(
+    mode: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = bench("llama")
+    bare = run(made.model, suppress_tokens=[0, 1])
+    text = POLICY + "audit: {on_error: halt}\nfallback: 'No.'\n"
+    binding = Binding(percent=50.0, by="request.tenant", otherwise=mode)
+    inside = next(f"t{n}" for n in range(99) if is_within(f"t{n}", 50.0))
+    outside = next(f"t{n}" for n in range(99) if not is_within(f"t{n}", 50.0))
+    with wrap(made, tmp_path, text, binding=binding) as guard:
+        monkeypatch.setattr(Journal, "failed", property(lambda _: True))
+        tenants = [{"tenant": tenant} for tenant in (outside, inside, outside)]
+        found = run(guard, guard=tenants, suppress_tokens=[0, 1])
+        monkeypatch.undo()
+    fallback = [*made.tokenizer("No.")["input_ids"], 2]
+    assert found[1][: len(fallback)] == fallback
+    assert [found[0], found[2]] == [bare[0], bare[2]]
 
 
 REVISING = POLICY + (
@@ -325,14 +365,15 @@ def test_in_shadow_a_streamer_gets_every_token_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["shadow", "off"])
+@pytest.mark.parametrize("text", [HALTING, POLICY + "audit: {on_error: halt}\nfallback: 'No.'\n"])
 def test_a_policy_that_cannot_act_is_not_refused_for_what_only_acting_needs(
-    mode: Any, tmp_path: Path
+    text: str, mode: Any, tmp_path: Path
 ) -> None:
     """With beams, a halted row needs a token that ends it; in shadow none is halted."""
     made = bench("llama")
     options: dict[str, Any] = {"num_beams": 2, "eos_token_id": None}
     bare = run(made.model, **options)
-    with wrap(made, tmp_path, HALTING, binding=Binding(mode=mode)) as guard:
+    with wrap(made, tmp_path, text, binding=Binding(mode=mode)) as guard:
         assert run(guard, **options) == bare
 
 
