@@ -386,20 +386,26 @@ def test_the_kill_switch_makes_no_rule_that_acts_look_as_if_it_were_in_shadow(tm
     assert {(event["rule"], event["mode"]) for event in began} == {("pull", "shadow")}
 
 
-def test_what_would_act_is_cut_to_the_budget_together_with_what_acts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["acts", "would"])
+def test_what_would_act_is_cut_to_the_budget_together_with_what_acts(first: str, tmp_path: Path) -> None:
+    """From the token on at which the second of them begins."""
     made = bench("llama")
+    begin = {"acts": 4, "would": 4, first: 2}
     text = (
         "guardsteer: 1\nname: both\nbudget: 0.6\nvectors:\n"
         "  one: {use: ./none, positions: [generated]}\n  two: {use: ./none, positions: [generated]}\nrules:\n"
-        "  - {id: acts, when: step >= 2, add: {vector: one, strength: 0.5}}\n"
-        "  - {id: would, when: step >= 4, add: {vector: two, strength: 0.5}}\n"
+        f"  - {{id: acts, when: step >= {begin['acts']}, add: {{vector: one, strength: 0.5}}}}\n"
+        f"  - {{id: would, when: step >= {begin['would']}, add: {{vector: two, strength: 0.5}}}}\n"
         "binding: {rules: {would: shadow}}\n"
     )
     with wrap(made, tmp_path, text, classifiers={}) as guard:
         run(guard, PROMPTS[:1], guard=[{}])
-    began = {e["rule"]: e for e in told(tmp_path, "r0") if e["kind"] == "ActivationBegan"}
-    assert "limits" not in began["acts"]
-    assert began["would"]["limits"] == ["budget"]
+    began = [e for e in told(tmp_path, "r0") if e["kind"] == "ActivationBegan"]
+    assert all("limits" not in event for event in began if event["rule"] == "acts")
+    would = [event for event in began if event["rule"] == "would"]
+    n = len(PROMPTS[0])
+    spans = [(event["position"], event.get("limits", [])) for event in would]
+    assert spans == [(n + 1, []), (n + 3, ["budget"])][-1 if first == "acts" else 0 :]
     alone = made.vectors["one"].direction(2), made.vectors["two"].direction(2)
     together = float(((0.5 * alone[0] + 0.5 * alone[1]) ** 2).sum() ** 0.5)
-    assert began["would"]["applied"] == pytest.approx(0.5 * 0.6 / together, rel=1e-4)
+    assert would[-1]["applied"] == pytest.approx(0.5 * 0.6 / together, rel=1e-4)
