@@ -33,6 +33,7 @@ FEWEST_PAIRS = 8
 Part: TypeAlias = Literal["extraction", "tuning", "test"]
 
 _WORD = re.compile(r"\w+")
+_LETTER = re.compile(r"^\s*\(?[A-Za-z0-9]\)?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,15 @@ class ContrastPair:
     """One conversation, ending with the user, and two ways on: ``positive`` has the trait.
 
     ``messages`` are mappings with ``role`` and ``content``. What precedes a ``/`` in ``id`` is the
-    pair's group: pairs of one group are always in the same part of the split.
+    pair's group: pairs of one group are always in the same part of the split. ``labels`` say what a pair is
+    about, such as its locale or product, so that coverage can be told.
     """
 
     id: str
     messages: tuple[Mapping[str, str], ...]
     positive: Side
     negative: Side
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def chat(self, side: Side, *, with_reply: bool) -> list[dict[str, str]]:
         """Return the conversation as one side has it, with or without its reply at the end."""
@@ -76,7 +79,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a vector is made from; ``pairs`` may come from a folder or be made in memory."""
+    """What a vector is made from; ``pairs`` may come from a folder or be made in memory.
+
+    ``prompt`` is what the user says in all pairs that bring no conversation of their own; it is none that
+    could leak from one part of the split into another.
+    """
 
     name: str
     trait: str
@@ -86,6 +93,7 @@ class Recipe:
     description: str = ""
     version: str = "1"
     split: Split = Split()
+    prompt: str | None = None
 
     def part(self, part: Part) -> tuple[ContrastPair, ...]:
         """Return the pairs of one part of the split, in order."""
@@ -127,10 +135,14 @@ def pair_mistakes(pair: ContrastPair) -> tuple[str, ...]:
 
 
 class Seen:
-    """What earlier lines held, by digest of their words, to find repeats and leaks between parts."""
+    """What earlier lines held, by digest of their words, to find repeats and leaks between parts.
 
-    def __init__(self, split: Split) -> None:
+    Neither ``prompt``, which all pairs may share, nor a reply that is the letter of a choice counts as one.
+    """
+
+    def __init__(self, split: Split, prompt: str | None = None) -> None:
         self._split = split
+        self._prompt = prompt
         self._ids: dict[str, int] = {}
         self._pairs: dict[str, int] = {}
         self._texts: dict[tuple[str, str], tuple[int, Part]] = {}
@@ -147,6 +159,8 @@ class Seen:
             found.append(f"the same pair as line {first}")
         part = part_of(pair.id, self._split)
         for kind, text in _texts(pair):
+            if text == self._prompt or _LETTER.match(text):
+                continue
             first, first_part = self._texts.setdefault((kind, _words_digest(text)), (line, part))
             if first_part != part:
                 found.append(
@@ -158,7 +172,7 @@ class Seen:
     def _swapped(self, pair: ContrastPair, line: int) -> list[str]:
         found = []
         for name, side in (("positive", pair.positive), ("negative", pair.negative)):
-            if side.reply is None:
+            if side.reply is None or _LETTER.match(side.reply):
                 continue
             first, first_name = self._replies.setdefault(_words_digest(side.reply), (line, name))
             if first_name != name:

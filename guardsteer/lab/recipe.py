@@ -6,7 +6,7 @@ Both are read strictly, and every mistake is told with its line.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +24,7 @@ _LARGEST_RECIPE_BYTES = 1 << 16
 _LARGEST_LINE_BYTES = 1 << 20
 _LARGEST_FILE_BYTES = 1 << 28
 _Line = Annotated[str, Field(min_length=1, max_length=4000, pattern=NOT_BLANK)]
+_Label = Annotated[str, Field(min_length=1, max_length=64, pattern=NOT_BLANK)]
 
 
 class _Closed(BaseModel):
@@ -42,16 +43,21 @@ class _SideRow(_Closed):
 
 class _PairRow(_Closed):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}(/[a-z0-9_.-]{1,64})?$")]
-    messages: Annotated[tuple[_MessageRow, ...], Field(min_length=1)]
+    messages: Annotated[tuple[_MessageRow, ...], Field(min_length=1)] | None = None
     positive: _SideRow
     negative: _SideRow
+    labels: dict[_Label, _Label] = {}
 
-    def pair(self) -> ContrastPair:
+    def pair(self, prompt: str | None) -> ContrastPair:
+        asked: list[Mapping[str, str]] = [] if prompt is None else [{"role": "user", "content": prompt}]
+        if self.messages is not None:
+            asked = [{"role": row.role, "content": row.content} for row in self.messages]
         return ContrastPair(
             id=self.id,
-            messages=tuple({"role": row.role, "content": row.content} for row in self.messages),
+            messages=tuple(asked),
             positive=Side(self.positive.reply, self.positive.system),
             negative=Side(self.negative.reply, self.negative.system),
+            labels=self.labels,
         )
 
 
@@ -77,6 +83,7 @@ class _RecipeRow(_Closed):
     licence: _Line
     read: ReadPosition
     split: _SplitRow
+    prompt: _Line | None = None
 
 
 def load_recipe(folder: Path | str) -> Recipe:
@@ -92,7 +99,8 @@ def load_recipe(folder: Path | str) -> Recipe:
         message = f"field 'name': got {row.name!r}, expected the folder's name, {folder.resolve().name!r}"
         problems.append(Problem(str(folder / "recipe.yaml"), 0, 0, message))
     split = Split(**row.split.model_dump()) if row is not None else Split()
-    pairs = _read_pairs(folder / "pairs.jsonl", split, problems)
+    prompt = row.prompt if row is not None else None
+    pairs = _read_pairs(folder / "pairs.jsonl", (split, prompt), problems)
     if problems or row is None:
         raise AssetError(problems)
     return Recipe(
@@ -104,6 +112,7 @@ def load_recipe(folder: Path | str) -> Recipe:
         description=row.description,
         version=row.version,
         split=split,
+        prompt=prompt,
     )
 
 
@@ -121,9 +130,9 @@ def _read_recipe(path: Path) -> tuple[_RecipeRow | None, list[Problem]]:
     return (None, list(row)) if isinstance(row, tuple) else (row, [])
 
 
-def _read_pairs(path: Path, split: Split, problems: list[Problem]) -> list[ContrastPair]:
+def _read_pairs(path: Path, shared: tuple[Split, str | None], problems: list[Problem]) -> list[ContrastPair]:
     pairs: list[ContrastPair] = []
-    seen = Seen(split)
+    seen = Seen(*shared)
     rows = 0
     try:
         for number, line in _lines(path):
@@ -132,7 +141,7 @@ def _read_pairs(path: Path, split: Split, problems: list[Problem]) -> list[Contr
             if isinstance(row, tuple):
                 problems.extend(row)
                 continue
-            pair = row.pair()
+            pair = row.pair(shared[1])
             mistakes = (*pair_mistakes(pair), *seen.mistakes(pair, number))
             problems.extend(Problem(str(path), number, 1, message) for message in mistakes)
             pairs.append(pair)
