@@ -22,7 +22,7 @@ from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Part, Study, meas
 from guardsteer.lab.prompts import prompts_digest
 from guardsteer.steer import Vector, check_binding
 
-__all__ = ["SCHEDULES", "STRENGTHS", "Place", "Search", "calibrate"]
+__all__ = ["SCHEDULES", "STRENGTHS", "Place", "Search", "calibrate", "line"]
 
 STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 SCHEDULES: tuple[ScheduleSpec | None, ...] = (
@@ -164,7 +164,7 @@ class _Run:
             found, self.said[push] = measure(self.bench, self.study, "tuning", push)
             costs = found.costs(self.bounds, self.study.checks)
             self.tried[push] = Rung(found, (), costs)
-            self.progress(_line(found, costs))
+            self.progress(line(found, costs))
         return self.tried[push]
 
     def _worth(self, ladder: Sequence[Rung]) -> tuple[float, float]:
@@ -230,7 +230,7 @@ class _Run:
         push = chosen.measured.push
         found, replies = measure(self.bench, self.study, "test", push)
         held_out = Rung(found, self._random(push, "test"), found.costs(self.bounds, self.study.checks))
-        self.progress(f"test: {_line(found, held_out.costs)}")
+        self.progress(f"test: {line(found, held_out.costs)}")
         window = self._window(rungs, chosen)
         reasons = tuple(f"on the test prompts: {each}" for each in self._wrong(held_out))
         result = self._result(rungs, window, held_out, reasons)
@@ -296,7 +296,8 @@ def _spread(found: Estimate) -> str:
     return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
-def _line(found: Measured, costs: Sequence[str]) -> str:
+def line(found: Measured, costs: Sequence[str]) -> str:
+    """Return a push and its figures in one line."""
     push = found.push
     blocks, positions = ", ".join(map(str, push.blocks)), "+".join(push.positions)
     told = [f"gain {_spread(found.gain)}, perplexity x{found.perplexity_ratio.value:.2f}", *costs]

@@ -15,7 +15,15 @@ from guardsteer.core.digests import digest_bytes, digest_parts
 from guardsteer.errors import AssetError, Problem
 from guardsteer.lab.contrast import Recipe
 
-__all__ = ["Prompt", "load_prompts", "prompts_digest", "recipe_prompts", "split_prompts", "user_prompt"]
+__all__ = [
+    "Prompt",
+    "few",
+    "load_prompts",
+    "prompts_digest",
+    "recipe_prompts",
+    "split_prompts",
+    "user_prompt",
+]
 
 _ROLES = ("system", "user", "assistant")
 _LARGEST_FILE_BYTES = 1 << 26
@@ -110,6 +118,16 @@ def split_prompts(
         percent = int(digest_bytes(_words(prompt).encode()).removeprefix("b3:")[:16], 16) % 100
         (test if percent < test_percent else tuning).append(prompt)
     return tuple(tuning), tuple(test)
+
+
+def few(prompts: Sequence[Prompt], most: int) -> tuple[Prompt, ...]:
+    """Return at most ``most`` of the prompts, chosen by a digest of their words, in their order."""
+    if len(prompts) <= most:
+        return tuple(prompts)
+    ranked = sorted(
+        range(len(prompts)), key=lambda place: digest_bytes(b"few:" + _words(prompts[place]).encode())
+    )
+    return tuple(prompts[place] for place in sorted(ranked[:most]))
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:

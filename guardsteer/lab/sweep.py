@@ -22,7 +22,7 @@ from guardsteer.lab.effects import Bench, Push, random_like
 from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Study, estimate_json, measure
 from guardsteer.steer import Vector, check_binding
 
-__all__ = ["POSITIONS", "Outcome", "Spot", "Sweep", "sweep"]
+__all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "sweep"]
 
 Outcome: TypeAlias = Literal["helps", "costs too much", "no effect", "wrong way"]
 """``wrong way``: replies move away from the goal, the whole interval below zero."""
@@ -82,12 +82,17 @@ class Sweep:
         return tuple(spot for spot in self.spots if spot.outcome == "helps")
 
     def places(self, site: Site, most: int) -> tuple[Place, ...]:
-        """Return the best ``most`` places of a site to calibrate at; ``VectorError`` where none helps."""
-        found = tuple(dict.fromkeys(spot.place for spot in self.recommended if spot.site == site))
+        """Return the best ``most`` places of a site to calibrate at; ``VectorError`` where nothing moves.
+
+        Places that help come first, then those that cost too much, which another strength or a schedule
+        that decays may bring within bounds.
+        """
+        worth = ("helps", "costs too much")
+        found = tuple(spot.place for spot in self.spots if spot.site == site and spot.outcome in worth)
         if not found:
             best = max(self.spots, key=lambda spot: spot.measured.gain.value)
             raise VectorError(
-                f"no block of {site} helps {self.goal!r} within bounds; the best gain is "
+                f"no block of {site} moves {self.goal!r} the right way; the best gain is "
                 f"{best.measured.gain.value:+.3f} at block {best.block} ({best.outcome})"
             )
         return found[:most]
@@ -116,6 +121,7 @@ def sweep(
     positions: Sequence[tuple[Position, ...]] = POSITIONS,
     strengths: Sequence[float] = STRENGTHS,
     subtract: bool = False,
+    seed: int = 0,
     new_tokens: int = 48,
     batch_size: int = 32,
     progress: Callable[[str], None] = lambda _: None,
@@ -135,7 +141,7 @@ def sweep(
         check_binding(vector, identity)
     bench_vectors: dict[str, Vector] = {}
     for vector in vectors:
-        bench_vectors |= {vector.card.site: vector, f"{vector.card.site}-random": random_like(vector, 0)}
+        bench_vectors |= {vector.card.site: vector, f"{vector.card.site}-random": random_like(vector, seed)}
     spots: list[Spot] = []
     sign = -1.0 if subtract else 1.0
     with Bench(model, tokenizer, bench_vectors, new_tokens=new_tokens, batch_size=batch_size) as bench:
@@ -145,7 +151,7 @@ def sweep(
                 for where in positions:
                     pushes = [Push(vector.card.site, (block,), sign * s, where) for s in strengths]
                     spots.append(_spot(bench, study, bounds, vector, block, pushes))
-                    progress(_line(spots[-1]))
+                    progress(line(spots[-1]))
     if not spots:
         raise VectorError(f"blocks: the vectors have none of {list(blocks or ())}")
     return Sweep(
@@ -189,7 +195,8 @@ def _rank(spot: Spot) -> tuple[int, float, float]:
     return order[spot.outcome], spot.measured.gain.value, -spot.measured.perplexity_ratio.value
 
 
-def _line(spot: Spot) -> str:
+def line(spot: Spot) -> str:
+    """Return a place and its figures in one line."""
     found = spot.measured
     return (
         f"{spot.site} {spot.block}, {'+'.join(found.push.positions)}, strength {found.push.strength:g}: gain "

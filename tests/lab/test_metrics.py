@@ -22,7 +22,7 @@ from guardsteer.lab.metrics import (
     words,
 )
 from guardsteer.lab.model_metrics import nats_a_token
-from guardsteer.lab.prompts import Prompt, load_prompts, split_prompts, user_prompt
+from guardsteer.lab.prompts import Prompt, few, load_prompts, split_prompts, user_prompt
 from tests.lab.chats import chat_model, chat_tokenizer
 
 ASKED = [user_prompt("Where is it?", expected="the  Shed")]
@@ -112,6 +112,17 @@ def test_prompts_come_from_lines_or_json_and_each_counts_once(tmp_path: Path) ->
     with pytest.raises(AssetError) as caught:
         load_prompts(rows)
     assert [problem.line for problem in caught.value.problems] == [1, 2, 3]
+
+
+@given(
+    st.lists(st.text(alphabet="abcdef", min_size=1, max_size=4), unique=True, max_size=30), st.integers(1, 9)
+)
+def test_a_few_prompts_are_in_order_and_the_fewer_are_among_the_more(texts: list[str], most: int) -> None:
+    prompts = [user_prompt(text) for text in texts]
+    chosen, more = few(prompts, most), few(prompts, most + 1)
+    assert len(chosen) == min(most, len(prompts))
+    assert [prompt for prompt in prompts if prompt in chosen] == list(chosen)
+    assert all(prompt in more for prompt in chosen)
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), max_size=30), st.text(min_size=1, max_size=8))

@@ -52,7 +52,7 @@ def test_a_random_vector_is_recommended_nowhere() -> None:
         *parts(), [vector], study(), LOOSE, positions=[("generated",)], strengths=(0.5,), new_tokens=8
     )
     assert found.recommended == ()
-    with pytest.raises(VectorError, match="no block of block_output helps"):
+    with pytest.raises(VectorError, match="no block of block_output moves"):
         found.places("block_output", 1)
 
 

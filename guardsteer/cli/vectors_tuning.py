@@ -1,0 +1,353 @@
+"""``vectors sweep`` finds where a vector steers, ``vectors calibrate`` how strongly and for how long."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardsteer.cli import frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guardsteer.core.policy import ScheduleSpec
+    from guardsteer.lab.calibrate import Place
+    from guardsteer.lab.measuring import Bounds, Check, Parts, Study
+    from guardsteer.lab.prompts import Prompt
+    from guardsteer.lab.sweep import Sweep
+    from guardsteer.steer import Vector
+
+__all__ = ["add_calibrate", "add_sweep", "run_calibrate", "run_sweep"]
+
+_SITES = ("embedding", "block_input", "heads", "attention", "mlp", "block_output")
+_PLACES = 2
+_REFUSALS_RISE = 0.05
+_TASK_LOSS = -0.02
+
+
+def add_sweep(actions: frame.Subparsers) -> None:
+    """Add ``vectors sweep``."""
+    parser = frame.add_command(
+        actions,
+        "sweep",
+        "rank blocks, sites and positions by what steering there does to replies",
+        "guardsteer vectors sweep --model models/my-chat --recipe empathy --metric vader --out sweep",
+    )
+    parser.add_argument("--model", metavar="PATH", required=True, help="a chat model")
+    parser.add_argument("--vector", metavar="PATH", type=Path, nargs="+", help="vectors, one for each site")
+    parser.add_argument(
+        "--sites",
+        choices=_SITES,
+        nargs="+",
+        default=["block_output"],
+        help="without --vector: where to extract",
+    )
+    _add_study(parser)
+    parser.add_argument("--strengths", metavar="S", type=float, nargs="+", help="default: 0.25 0.5")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="gets sweep.json and sweep.html"
+    )
+
+
+def add_calibrate(actions: frame.Subparsers) -> None:
+    """Add ``vectors calibrate``."""
+    parser = frame.add_command(
+        actions,
+        "calibrate",
+        "find a vector's usable strengths, and put them on its card if they hold on unseen prompts",
+        "guardsteer vectors calibrate --model models/my-chat --vector warmth.safetensors --recipe warmth "
+        "--metric vader",
+    )
+    parser.add_argument("--model", metavar="PATH", required=True, help="a chat model")
+    parser.add_argument("--vector", metavar="PATH", type=Path, required=True, help="its .safetensors file")
+    _add_study(parser)
+    parser.add_argument("--strengths", metavar="S", type=float, nargs="+", help="default: 0.1 to 1.0")
+    parser.add_argument(
+        "--half-lives",
+        metavar="N",
+        type=float,
+        nargs="*",
+        default=[3.0, 8.0],
+        help="in tokens (default: 3 8)",
+    )
+    parser.add_argument("--controls", metavar="N", type=int, default=3, help="random vectors (default: 3)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        help="gets the vector if it is published, calibration.json and calibration.html (default: beside it)",
+    )
+
+
+def _add_study(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--recipe", metavar="DIR", help="recipe whose tuning and test pairs give the prompts")
+    add(
+        "--prompts",
+        metavar="FILE",
+        type=Path,
+        help="prompts, one a line or JSON Lines, in place of the recipe's",
+    )
+    add("--test-prompts", metavar="FILE", type=Path, help="prompts to judge on (default: half of --prompts)")
+    add(
+        "--metric",
+        required=True,
+        help="vader, classifier:NAME, regex:PATTERN, expected, python:MODULE:FUNCTION",
+    )
+    add("--lower", action="store_true", help="the metric should fall")
+    add("--subtract", action="store_true", help="subtract the vector in place of adding it")
+    add(
+        "--off-target",
+        metavar="FILE",
+        type=Path,
+        help="prompts that should stay as they are, for the divergence",
+    )
+    add("--refusal", metavar="METRIC", help="metric of refusing, which must not rise on --safe-prompts")
+    add("--safe-prompts", metavar="FILE", type=Path, help="default: the prompts themselves")
+    add("--task", metavar="METRIC", help="metric that must not fall on --task-prompts, such as expected")
+    add("--task-prompts", metavar="FILE", type=Path, help="default: the prompts themselves")
+    add(
+        "--watch",
+        metavar="METRIC",
+        nargs="+",
+        default=[],
+        help="metrics whose change is told, without a bound",
+    )
+    add("--gain", type=float, default=0.05, help="least gain, in the metric's units (default: 0.05)")
+    add("--perplexity-ratio", type=float, default=1.5, help="highest (default: 1.5)")
+    add(
+        "--kl", metavar="NATS", type=float, help="highest mean divergence on --off-target (default: no bound)"
+    )
+    add(
+        "--blocks",
+        metavar="N",
+        type=int,
+        nargs="+",
+        help="blocks to try (default: all; calibrate: the best two)",
+    )
+    add("--limit", metavar="N", type=int, default=150, help="at most so many prompts a part (default: 150)")
+    add("--new-tokens", metavar="N", type=int, default=48, help="longest reply (default: 48)")
+    add("--batch-size", metavar="N", type=int, default=32, help="rows at once (default: 32)")
+    add("--seed", metavar="N", type=int, default=0, help="of the random vectors (default: 0)")
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    """Sweep; status 1 where steering helps nowhere. Mistakes leave as ``GuardsteerError``."""
+    from guardsteer.cli.models import load_model
+    from guardsteer.lab.report import save_page, sweep_page
+    from guardsteer.lab.sweep import STRENGTHS, line
+
+    study = _study(args)
+    model, tokenizer = load_model(args.model)
+    vectors = _vectors(args, model, tokenizer)
+    found = _swept(args, model, tokenizer, vectors, study, args.strengths or STRENGTHS)
+    path = found.save(args.out)
+    report = save_page(args.out / "sweep.html", sweep_page(found))
+    best = found.recommended[:_PLACES]
+    if args.json:
+        spots = [spot.to_json() for spot in found.spots]
+        frame.emit({"ok": bool(best), "path": str(path), "report": str(report), "spots": spots})
+        return 0 if best else 1
+    print("\n".join(line(spot) for spot in found.spots))
+    print(f"report  {report}")
+    return 0 if best else 1
+
+
+def run_calibrate(args: argparse.Namespace) -> int:
+    """Calibrate; status 1 where the vector fails its bounds. Mistakes leave as ``GuardsteerError``."""
+    from guardsteer.cli.models import load_model
+    from guardsteer.errors import VectorError
+    from guardsteer.host import fingerprint
+    from guardsteer.lab.calibrate import STRENGTHS, Search, calibrate
+    from guardsteer.lab.report import calibration_page, save_page
+    from guardsteer.steer import load_vector, save_vector
+
+    study = _study(args)
+    model, tokenizer = load_model(args.model)
+    vector = load_vector(args.vector, fingerprint=fingerprint(model, tokenizer))
+    try:
+        places = _places(args, model, tokenizer, vector, study)
+    except VectorError as error:
+        if args.blocks is not None:
+            raise
+        print(f"not published: {error}; see sweep.html", file=sys.stderr)
+        if args.json:
+            frame.emit({"ok": False, "published": False, "reasons": [str(error)]})
+        return 1
+    search = Search(
+        places=places,
+        strengths=tuple(args.strengths or STRENGTHS),
+        schedules=_schedules(args.half_lives),
+        subtract=args.subtract,
+        controls=args.controls,
+        seed=args.seed,
+    )
+    found = calibrate(
+        model,
+        tokenizer,
+        vector,
+        study,
+        search,
+        _bounds(args),
+        new_tokens=args.new_tokens,
+        batch_size=args.batch_size,
+        progress=frame.progress,
+    )
+    out = args.out or args.vector.parent
+    path = found.save(out)
+    report = save_page(out / "calibration.html", calibration_page(found))
+    published = save_vector(found.publish(vector), out) if found.verdict.publish else None
+    if args.json:
+        told = found.to_json()
+        where = {"path": str(path), "report": str(report), "vector_path": published and str(published)}
+        short = {name: told[name] for name in ("published", "reasons", "window", "saturation", "held_out")}
+        frame.emit({"ok": found.verdict.publish, **where, **short})
+    else:
+        print("\n".join(_told(found, report)))
+    return 0 if found.verdict.publish else 1
+
+
+def _told(found: Any, report: Path) -> list[str]:
+    from guardsteer.lab.calibrate import line
+
+    window, held_out = found.window, found.held_out
+    lines = ["published" if found.verdict.publish else "not published"]
+    lines += [f"  {reason}" for reason in found.verdict.reasons]
+    if window is not None:
+        lines.append(f"window     {window.low:g} to {window.high:g}, recommended {window.recommended:g}")
+    lines.append(f"saturation {found.saturation}")
+    if held_out is not None:
+        random = ", ".join(f"{each.value:+.3f}" for each in held_out.controls)
+        lines += [f"test       {line(held_out.measured, held_out.costs)}", f"random     {random}"]
+    return [*lines, f"report     {report}"]
+
+
+def _places(
+    args: argparse.Namespace, model: Any, tokenizer: Any, vector: Vector, study: Study
+) -> tuple[Place, ...]:
+    """Return where to calibrate: at the given blocks, or where a sweep finds that steering helps most."""
+    from guardsteer.lab.calibrate import Place
+    from guardsteer.lab.report import save_page, sweep_page
+    from guardsteer.lab.sweep import POSITIONS, STRENGTHS
+
+    if args.blocks is not None:
+        return tuple(Place((block,), where) for block in args.blocks for where in POSITIONS[::2])
+    given = args.strengths or ()
+    some = sorted({given[len(given) // 3], given[2 * len(given) // 3]}) if given else STRENGTHS
+    found = _swept(args, model, tokenizer, [vector], study, some)
+    out = args.out or args.vector.parent
+    found.save(out)
+    save_page(out / "sweep.html", sweep_page(found))
+    return found.places(vector.card.site, _PLACES)
+
+
+def _swept(
+    args: argparse.Namespace,
+    model: Any,
+    tokenizer: Any,
+    vectors: list[Vector],
+    study: Study,
+    strengths: Sequence[float],
+) -> Sweep:
+    from guardsteer.lab.sweep import sweep
+
+    return sweep(
+        model,
+        tokenizer,
+        vectors,
+        study,
+        _bounds(args),
+        blocks=args.blocks,
+        strengths=strengths,
+        subtract=args.subtract,
+        seed=args.seed,
+        new_tokens=args.new_tokens,
+        batch_size=args.batch_size,
+        progress=frame.progress,
+    )
+
+
+def _vectors(args: argparse.Namespace, model: Any, tokenizer: Any) -> list[Vector]:
+    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.errors import VectorError
+    from guardsteer.host import fingerprint
+    from guardsteer.lab.extract import extract
+    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.steer import load_vector
+
+    if args.vector:
+        identity = fingerprint(model, tokenizer)
+        return [load_vector(path, fingerprint=identity) for path in args.vector]
+    if args.recipe is None:
+        raise VectorError("give --vector, or --recipe to extract one for each of --sites")
+    recipe = load_recipe(recipe_folder(args.recipe))
+    return [extract(model, tokenizer, recipe, site=site) for site in args.sites]
+
+
+def _study(args: argparse.Namespace) -> Study:
+    from guardsteer.lab.measuring import Check, Goal, Study
+    from guardsteer.lab.metrics import metric_named
+
+    checks: list[Check] = []
+    if args.refusal:
+        on = _parts(args.safe_prompts, args.limit)
+        checks.append(Check("refusals", metric_named(args.refusal), None, _REFUSALS_RISE, on))
+    if args.task:
+        on = _parts(args.task_prompts, args.limit)
+        checks.append(Check("task", metric_named(args.task), _TASK_LOSS, None, on))
+    checks += [Check(name, metric_named(name)) for name in args.watch]
+    return Study(
+        goal=Goal(args.metric, metric_named(args.metric), up=not args.lower),
+        prompts=_prompts(args),
+        off_target=_parts(args.off_target, args.limit),
+        checks=tuple(checks),
+    )
+
+
+def _prompts(args: argparse.Namespace) -> Parts:
+    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.errors import AssetError
+    from guardsteer.lab.measuring import Parts
+    from guardsteer.lab.prompts import few, load_prompts, recipe_prompts
+    from guardsteer.lab.recipe import load_recipe
+
+    if args.prompts is None and args.recipe is None:
+        raise AssetError("give --prompts FILE, or --recipe DIR for the prompts of its pairs")
+    if args.prompts is None:
+        tuning, test = recipe_prompts(load_recipe(recipe_folder(args.recipe)))
+        if args.test_prompts is not None:
+            test = load_prompts(args.test_prompts)
+        return Parts(few(tuning, args.limit), few(test, args.limit))
+    if args.test_prompts is None:
+        return _split(load_prompts(args.prompts), args.limit)
+    tuning, test = load_prompts(args.prompts), load_prompts(args.test_prompts)
+    return Parts(few(tuning, args.limit), few(test, args.limit))
+
+
+def _parts(path: Path | None, limit: int) -> Parts | None:
+    from guardsteer.lab.prompts import load_prompts
+
+    return None if path is None else _split(load_prompts(path), limit)
+
+
+def _split(prompts: tuple[Prompt, ...], limit: int) -> Parts:
+    from guardsteer.lab.measuring import Parts
+    from guardsteer.lab.prompts import few, split_prompts
+
+    tuning, test = split_prompts(prompts)
+    return Parts(few(tuning, limit), few(test, limit))
+
+
+def _bounds(args: argparse.Namespace) -> Bounds:
+    from guardsteer.lab.measuring import Bounds
+
+    return Bounds(gain=args.gain, perplexity_ratio=args.perplexity_ratio, kl_nats=args.kl)
+
+
+def _schedules(half_lives: list[float]) -> tuple[ScheduleSpec | None, ...]:
+    from guardsteer.core.policy import ScheduleSpec
+
+    decaying = [ScheduleSpec(half_life=tokens) for tokens in half_lives]
+    return (None, *decaying, ScheduleSpec(until_sentence_end=True))
