@@ -11,23 +11,20 @@ from dataclasses import replace
 from math import isnan
 from typing import Any
 
-from guardsteer.classify.guarded import GuardedState, Incident
 from guardsteer.core.plan import Plan
-from guardsteer.core.policy import ReviseSpec, Scope
+from guardsteer.core.policy import ReviseSpec
 from guardsteer.core.sentences import SentenceCounter
 from guardsteer.core.signals import TextState
+from guardsteer.runtime.beginning import befall, begin_reading
 from guardsteer.runtime.fragile import Befallen, Fragile
 from guardsteer.runtime.past import Light, Past, Reach, Taken
 from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.rowkit import Reading, RowKit
-from guardsteer.runtime.steps import Note, Step, cleared
+from guardsteer.runtime.steps import Note, Step, cleared, unsteer
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import TextReader
 
 __all__ = ["Note", "Reading", "Row", "RowKit", "Step"]
-
-MISSING = float("nan")
-CONTINUED: frozenset[Scope] = frozenset({"generation", "all"})
 
 
 class Row:
@@ -37,32 +34,9 @@ class Row:
     """
 
     __slots__ = (
-        "_active",
-        "_again",
-        "_closing",
-        "_engine",
-        "_fragile",
-        "_holding",
-        "_incidents",
-        "_kit",
-        "_lost",
-        "_past",
-        "_reader",
-        "_root",
-        "_saved",
-        "_sentences",
-        "_signals",
-        "_waits",
-        "acts",
-        "dropped",
-        "group",
-        "halt_step",
-        "index",
-        "news",
-        "over",
-        "prompt_key",
-        "prompt_tokens",
-        "step",
+        *("_active", "_again", "_closing", "_engine", "_fragile", "_holding", "_incidents", "_kit", "_lost"),
+        *("_past", "_reader", "_root", "_saved", "_sentences", "_signals", "_waits", "acts", "dropped"),
+        *("group", "halt_step", "index", "news", "over", "prompt_key", "prompt_tokens", "step"),
     )
 
     def __init__(
@@ -104,7 +78,8 @@ class Row:
         self._engine = kit.start(context, terms)
         self._waits = kit.program.has_within and terms.mode != "off"
         if terms.mode != "off":
-            self._read_prompt(prompt, user)
+            begun = begin_reading(kit, self._reader, prompt, user, self._signals)
+            self._active, self._fragile, self._incidents = begun.active, begun.fragile, begun.incidents
         self._past: Past | None = None
         rules = (kit.revising if self.acts else {}) if revising is None else revising
         if rules:
@@ -113,30 +88,6 @@ class Row:
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
         self._settle(self.step, self._engine.before(self._signals))
-
-    def _read_prompt(self, prompt: Sequence[int], user: tuple[int, int] | None) -> None:
-        text = self._reader.read(prompt)
-        for reading in self._kit.readings:
-            try:
-                state = reading.classifier.start()
-                if reading.scope == "user":
-                    asked = prompt[user[0] : user[1]] if user else ()
-                    said = TextReader(self._kit.vocabulary).read(asked)
-                else:
-                    said = "" if reading.scope == "generation" else text
-                if isinstance(state, GuardedState):
-                    continued = reading.scope in CONTINUED
-                    self._fragile = self._fragile or Fragile()
-                    self._incidents += self._fragile.begin(reading, state, said, continued, self._signals)
-                    continue
-                if said:
-                    state.push(said)
-                self._signals[reading.first : reading.end] = reading.checked(state.scores())
-            except Exception as error:
-                self._break(reading, error)
-                continue
-            if reading.scope in CONTINUED:
-                self._active.append((reading, state))
 
     def advance(self, token: int) -> None:
         """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
@@ -204,14 +155,8 @@ class Row:
         engine = self._engine
         plan = step.plan if self._holding else engine.within(self._signals)
         parent = step.parent
-        if (
-            parent is not None
-            and plan is parent.plan
-            and parent.parent is not None
-            and not engine.changes
-            and not self._incidents
-            and step.note is None
-        ):
+        same = parent is not None and plan is parent.plan and parent.parent is not None
+        if same and not engine.changes and not self._incidents and step.note is None:
             step.plan = plan
         else:
             self._settle(step, plan)
@@ -241,14 +186,8 @@ class Row:
 
     def silence(self, first: int, *, halt: bool) -> None:
         """Undo what steps from ``first`` on decided to steer: nothing may be now. ``halt`` ends the row."""
-        step: Step | None = self.step
-        idle = self._kit.idle.strengths
-        while step is not None and step.index >= first:
-            if any(step.plan.strengths):
-                step.plan = replace(step.plan, strengths=idle)
-                step.note = step.note or Note((), ())
-                self.news = True
-            step = step.parent
+        if unsteer(self.step, first, self._kit.idle.strengths):
+            self.news = True
         if halt and self.acts and self.halt_step < 0:
             self.halt_step = max(first, 0)
 
@@ -266,9 +205,8 @@ class Row:
 
     def _break(self, reading: Reading, error: Exception) -> None:
         """Count a classifier that raised as missing from here on."""
-        self._signals[reading.first : reading.end] = [MISSING] * (reading.end - reading.first)
         self._active = [entry for entry in self._active if entry[0] is not reading]
-        self._incidents.append((reading.name, Incident("failed", f"{type(error).__name__}: {error}")))
+        self._incidents.append(befall(reading, error, self._signals))
 
     # --- taking text back ----------------------------------------------------------------------
 
@@ -361,23 +299,7 @@ class Row:
     def fork(self) -> Row:
         """Return an independent row with the same past, for a beam that splits."""
         copy = Row.__new__(Row)
-        for name in (
-            "_again",
-            "_closing",
-            "_holding",
-            "_kit",
-            "_root",
-            "_waits",
-            "acts",
-            "dropped",
-            "group",
-            "index",
-            "news",
-            "over",
-            "prompt_key",
-            "prompt_tokens",
-            "step",
-        ):
+        for name in _SHARED:
             setattr(copy, name, getattr(self, name))
         copy._saved = {}
         copy._past = None if self._past is None else self._past.fork()
@@ -408,17 +330,18 @@ class Row:
         return True
 
     def _state(self) -> tuple[Any, ...]:
-        return (
-            self._engine.fork(),
-            self._reader.fork(),
-            *self._readers(),
-            self._sentences.fork(),
-            list(self._signals),
-            self._lost,
-            self.halt_step,
-        )
+        read = (self._engine.fork(), self._reader.fork(), *self._readers())
+        return (*read, self._sentences.fork(), list(self._signals), self._lost, self.halt_step)
 
     def _load(self, state: tuple[Any, ...]) -> None:
         self._engine, self._reader, self._active, self._fragile = state[:4]
         self._sentences, self._signals, self._lost, self.halt_step = state[4:]
         self._incidents = []
+
+
+_OWN = {
+    *("_active", "_engine", "_fragile", "_incidents", "_lost", "_past", "_reader", "_saved", "_sentences"),
+    *("_signals", "halt_step"),
+}
+_SHARED = tuple(name for name in Row.__slots__ if name not in _OWN)
+"""What a fork takes over as it is."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guardsteer.core.plan import Plan
 from guardsteer.runtime.fragile import Befallen
 
-__all__ = ["Note", "Step", "cleared", "first_from", "step_at", "with_written"]
+__all__ = ["Note", "Step", "cleared", "first_from", "step_at", "unsteer", "with_written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +100,16 @@ def first_from(newest: Step, index: int) -> Step:
     while step.parent is not None and step.parent.index >= index:
         step = step.parent
     return step
+
+
+def unsteer(newest: Step, first: int, idle: tuple[float, ...]) -> bool:
+    """Take the strengths out of the plans of steps from ``first`` on; return whether there were any."""
+    found = False
+    step: Step | None = newest
+    while step is not None and step.index >= first:
+        if any(step.plan.strengths):
+            step.plan = replace(step.plan, strengths=idle)
+            step.note = step.note or Note((), ())
+            found = True
+        step = step.parent
+    return found

@@ -1,0 +1,67 @@
+"""How a row's classifiers begin: each reads of the prompt what is its to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from guardsteer.classify.guarded import GuardedState, Incident
+from guardsteer.core.policy import Scope
+from guardsteer.core.signals import TextState
+from guardsteer.runtime.fragile import Befallen, Fragile
+from guardsteer.runtime.rowkit import Reading, RowKit
+from guardsteer.runtime.text import TextReader
+
+__all__ = ["MISSING", "Begun", "befall", "begin_reading"]
+
+MISSING = float("nan")
+CONTINUED: frozenset[Scope] = frozenset({"generation", "all"})
+
+
+@dataclass(slots=True)
+class Begun:
+    """Who goes on reading: plain classifiers in ``active``, guarded ones in ``fragile``; what befell them."""
+
+    active: list[tuple[Reading, TextState]] = field(default_factory=list)
+    fragile: Fragile | None = None
+    incidents: list[Befallen] = field(default_factory=list)
+
+
+def begin_reading(
+    kit: RowKit,
+    reader: TextReader,
+    prompt: Sequence[int],
+    user: tuple[int, int] | None,
+    signals: list[float],
+) -> Begun:
+    """Let every classifier of ``kit`` read the prompt and fill in its ``signals``."""
+    text = reader.read(prompt)
+    begun = Begun()
+    for reading in kit.readings:
+        try:
+            state = reading.classifier.start()
+            if reading.scope == "user":
+                asked = prompt[user[0] : user[1]] if user else ()
+                said = TextReader(kit.vocabulary).read(asked)
+            else:
+                said = "" if reading.scope == "generation" else text
+            if isinstance(state, GuardedState):
+                continued = reading.scope in CONTINUED
+                begun.fragile = begun.fragile or Fragile()
+                begun.incidents += begun.fragile.begin(reading, state, said, continued, signals)
+                continue
+            if said:
+                state.push(said)
+            signals[reading.first : reading.end] = reading.checked(state.scores())
+        except Exception as error:
+            begun.incidents.append(befall(reading, error, signals))
+            continue
+        if reading.scope in CONTINUED:
+            begun.active.append((reading, state))
+    return begun
+
+
+def befall(reading: Reading, error: Exception, signals: list[float]) -> Befallen:
+    """Count the signals of a classifier that raised as missing; return what to tell of it."""
+    signals[reading.first : reading.end] = [MISSING] * (reading.end - reading.first)
+    return reading.name, Incident("failed", f"{type(error).__name__}: {error}")
