@@ -243,7 +243,7 @@ def test_the_streamers_of_transformers_show_what_is_returned(
     assert shown.rstrip("\n") == made.tokenizer.decode(ids) == iterated
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(
     seeds=st.tuples(st.integers(0, 8), st.integers(0, 8)),
     window=st.integers(0, 6),
@@ -251,24 +251,40 @@ def test_the_streamers_of_transformers_show_what_is_returned(
     place=st.integers(0, 2),
     assistant=st.sampled_from([0, 5, -1]),
     length=st.integers(5, TOKENS),
+    stop=st.none() | st.integers(1, TOKENS - 1),
 )
 def test_drafts_stream_only_once_they_were_read_and_kept(
-    seeds: tuple[int, int], window: int, halt: float, place: int, assistant: int, length: int
+    seeds: tuple[int, int],
+    window: int,
+    halt: float,
+    place: int,
+    assistant: int,
+    length: int,
+    stop: int | None,
 ) -> None:
-    """Drafted by a model that is mostly right, by one that is mostly wrong, and from the prompt."""
+    """Drafted by a model that is mostly right, by one that is mostly wrong, and from the prompt.
+
+    The caller's own criterion may end the row while more of the draft was read already.
+    """
     made = bench("llama")
     recorder = Recorder([])
     prompt = PROMPTS[place]
-    bare = run(made.model, [prompt], max_new_tokens=length)[0]
-    wanted, _ = expected(made, bare, 0.0, window, halt, seeds)
-    drafts: dict[str, Any] = {"assistant_model": tiny("llama", assistant)}
+    options: dict[str, Any] = {"max_new_tokens": length}
     if assistant < 0:
-        drafts = {"prompt_lookup_num_tokens": 3}
+        options["prompt_lookup_num_tokens"] = 3
+    else:
+        options["assistant_model"] = tiny("llama", assistant)
+    bare = run(made.model, [prompt], **options)[0]
+    if stop is not None:
+        token = bare[min(stop, length - 1)]
+        options["stopping_criteria"] = [lambda ids, _, **__: ids[:, -1] == token]
+        bare = run(made.model, [prompt], **options)[0]
+    wanted, _ = expected(made, bare, 0.0, window, halt, seeds)
     with (
         TemporaryDirectory() as folder,
         guarded(made, Path(folder), policy(0.0, window, halt), seeds) as guard,
     ):
-        found = run(guard, [prompt], streamer=recorder, max_new_tokens=length, **drafts)
+        found = run(guard, [prompt], streamer=recorder, **options)
     assert trimmed(found[0]) == wanted[:length]
     assert [token for column in recorder.columns for token in column] == found[0]
 
