@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.assets import Catalog
-from guardsteer.cli import frame, vectors_capture, vectors_interchange
+from guardsteer.cli import frame, vectors_capture, vectors_interchange, vectors_recipe, vectors_tuning
 
 if TYPE_CHECKING:
     from guardsteer.steer import Vector
@@ -38,7 +38,11 @@ def register(subparsers: frame.Subparsers) -> None:
     parser = subparsers.add_parser("vectors", help=summary, description="Work with steering vectors.")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     _add_extract(actions)
+    vectors_recipe.add_recipe(actions)
+    vectors_recipe.add_check(actions)
     vectors_capture.add(actions)
+    vectors_tuning.add_sweep(actions)
+    vectors_tuning.add_calibrate(actions)
     vectors_interchange.add_import(actions)
     vectors_interchange.add_export(actions)
     show = frame.add_command(
@@ -204,6 +208,9 @@ def _card_lines(vector: Vector, path: Path) -> list[tuple[str, str]]:
         blocks = ", ".join(map(str, best.blocks))
         positions = ", ".join(best.positions)
         strength = f"{best.recommended:g} ({best.low:g} to {best.high:g}) on blocks {blocks} at {positions}"
+        if best.schedule is not None:
+            told = best.schedule.model_dump(exclude_defaults=True)
+            strength += "".join(f", {name} {value}" for name, value in told.items())
     return [
         ("vector", f"{card.name} {card.version} ({card.licence})"),
         ("trait", card.trait),
@@ -237,6 +244,10 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
         "extract": _extract,
         "show": _show,
         "capture": vectors_capture.run,
+        "sweep": vectors_tuning.run_sweep,
+        "calibrate": vectors_tuning.run_calibrate,
+        "check": vectors_recipe.run_check,
+        "recipe": vectors_recipe.run_recipe,
         "import": vectors_interchange.run_import,
         "export": vectors_interchange.run_export,
     }
