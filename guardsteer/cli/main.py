@@ -25,6 +25,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("guardsteer.cli.demo", "show guarded and unguarded answers of the built-in model side by side"),
     "run": ("guardsteer.cli.run", "generate with a model of yours under a policy"),
+    "prepare": ("guardsteer.cli.prepare", "build, calibrate and bind all that a policy needs for a model"),
     "doctor": ("guardsteer.cli.doctor", "check this machine, the installation and, if given, a model"),
     "policy": ("guardsteer.cli.policy", "check, test, explain and sign policies"),
     "vectors": ("guardsteer.cli.vectors", "extract steering vectors and look at them"),

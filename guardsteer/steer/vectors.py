@@ -244,7 +244,11 @@ def _check_card(card: VectorCard, fingerprint: Fingerprint, path: Path | None) -
 
 def _mend(recipe_dir: Path | None) -> str:
     recipe = shlex.quote(str(recipe_dir)) if recipe_dir else "DIR"
-    return f"Build one for this model: guardsteer vectors extract --model PATH --recipe {recipe}"
+    return (
+        "Build all that a policy needs for this model: guardsteer prepare --model PATH --policy POLICY "
+        "--out OUT, and name OUT in assets (or GUARDSTEER_ASSETS); or this vector alone: "
+        f"guardsteer vectors extract --model PATH --recipe {recipe}"
+    )
 
 
 def write_whole(path: Path, data: bytes) -> None:
