@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import frame
+from guardsteer.cli.vectors_study import add_study, bounds_of, study_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guardsteer.core.policy import ScheduleSpec
     from guardsteer.lab.calibrate import Place
-    from guardsteer.lab.measuring import Bounds, Check, Parts, Study
-    from guardsteer.lab.prompts import Prompt
+    from guardsteer.lab.measuring import Study
     from guardsteer.lab.sweep import Sweep
     from guardsteer.steer import Vector
 
@@ -23,8 +24,7 @@ __all__ = ["add_calibrate", "add_sweep", "run_calibrate", "run_sweep"]
 
 _SITES = ("embedding", "block_input", "heads", "attention", "mlp", "block_output")
 _PLACES = 2
-_REFUSALS_RISE = 0.05
-_TASK_LOSS = -0.02
+_SWEEP_PROMPTS = 60
 
 
 def add_sweep(actions: frame.Subparsers) -> None:
@@ -44,8 +44,8 @@ def add_sweep(actions: frame.Subparsers) -> None:
         default=["block_output"],
         help="without --vector: where to extract",
     )
-    _add_study(parser)
-    parser.add_argument("--strengths", metavar="S", type=float, nargs="+", help="default: 0.25 0.5")
+    add_study(parser)
+    parser.add_argument("--strengths", metavar="S", type=float, nargs="+", help="default: 0.2 0.4 0.6")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, required=True, help="gets sweep.json and sweep.html"
     )
@@ -62,7 +62,7 @@ def add_calibrate(actions: frame.Subparsers) -> None:
     )
     parser.add_argument("--model", metavar="PATH", required=True, help="a chat model")
     parser.add_argument("--vector", metavar="PATH", type=Path, required=True, help="its .safetensors file")
-    _add_study(parser)
+    add_study(parser)
     parser.add_argument("--strengths", metavar="S", type=float, nargs="+", help="default: 0.1 to 1.0")
     parser.add_argument(
         "--half-lives",
@@ -81,65 +81,13 @@ def add_calibrate(actions: frame.Subparsers) -> None:
     )
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--recipe", metavar="DIR", help="recipe whose tuning and test pairs give the prompts")
-    add(
-        "--prompts",
-        metavar="FILE",
-        type=Path,
-        help="prompts, one a line or JSON Lines, in place of the recipe's",
-    )
-    add("--test-prompts", metavar="FILE", type=Path, help="prompts to judge on (default: half of --prompts)")
-    add(
-        "--metric",
-        required=True,
-        help="vader, classifier:NAME, regex:PATTERN, expected, python:MODULE:FUNCTION",
-    )
-    add("--lower", action="store_true", help="the metric should fall")
-    add("--subtract", action="store_true", help="subtract the vector in place of adding it")
-    add(
-        "--off-target",
-        metavar="FILE",
-        type=Path,
-        help="prompts that should stay as they are, for the divergence",
-    )
-    add("--refusal", metavar="METRIC", help="metric of refusing, which must not rise on --safe-prompts")
-    add("--safe-prompts", metavar="FILE", type=Path, help="default: the prompts themselves")
-    add("--task", metavar="METRIC", help="metric that must not fall on --task-prompts, such as expected")
-    add("--task-prompts", metavar="FILE", type=Path, help="default: the prompts themselves")
-    add(
-        "--watch",
-        metavar="METRIC",
-        nargs="+",
-        default=[],
-        help="metrics whose change is told, without a bound",
-    )
-    add("--gain", type=float, default=0.05, help="least gain, in the metric's units (default: 0.05)")
-    add("--perplexity-ratio", type=float, default=1.5, help="highest (default: 1.5)")
-    add(
-        "--kl", metavar="NATS", type=float, help="highest mean divergence on --off-target (default: no bound)"
-    )
-    add(
-        "--blocks",
-        metavar="N",
-        type=int,
-        nargs="+",
-        help="blocks to try (default: all; calibrate: the best two)",
-    )
-    add("--limit", metavar="N", type=int, default=150, help="at most so many prompts a part (default: 150)")
-    add("--new-tokens", metavar="N", type=int, default=48, help="longest reply (default: 48)")
-    add("--batch-size", metavar="N", type=int, default=32, help="rows at once (default: 32)")
-    add("--seed", metavar="N", type=int, default=0, help="of the random vectors (default: 0)")
-
-
 def run_sweep(args: argparse.Namespace) -> int:
     """Sweep; status 1 where steering helps nowhere. Mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.models import load_model
     from guardsteer.lab.report import save_page, sweep_page
     from guardsteer.lab.sweep import STRENGTHS, line
 
-    study = _study(args)
+    study = study_of(args)
     model, tokenizer = load_model(args.model)
     vectors = _vectors(args, model, tokenizer)
     found = _swept(args, model, tokenizer, vectors, study, args.strengths or STRENGTHS)
@@ -164,7 +112,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
     from guardsteer.lab.report import calibration_page, save_page
     from guardsteer.steer import load_vector, save_vector
 
-    study = _study(args)
+    study = study_of(args)
     model, tokenizer = load_model(args.model)
     vector = load_vector(args.vector, fingerprint=fingerprint(model, tokenizer))
     try:
@@ -190,7 +138,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
         vector,
         study,
         search,
-        _bounds(args),
+        bounds_of(args),
         new_tokens=args.new_tokens,
         batch_size=args.batch_size,
         progress=frame.progress,
@@ -229,6 +177,7 @@ def _places(
 ) -> tuple[Place, ...]:
     """Return where to calibrate: at the given blocks, or where a sweep finds that steering helps most."""
     from guardsteer.lab.calibrate import Place
+    from guardsteer.lab.prompts import few
     from guardsteer.lab.report import save_page, sweep_page
     from guardsteer.lab.sweep import POSITIONS, STRENGTHS
 
@@ -236,7 +185,12 @@ def _places(
         return tuple(Place((block,), where) for block in args.blocks for where in POSITIONS[::2])
     given = args.strengths or ()
     some = sorted({given[len(given) // 3], given[2 * len(given) // 3]}) if given else STRENGTHS
-    found = _swept(args, model, tokenizer, [vector], study, some)
+    # A sweep only has to tell good places from bad ones, so fewer prompts do.
+    tuning = few(study.prompts.tuning, _SWEEP_PROMPTS)
+    brief = replace(study, prompts=replace(study.prompts, tuning=tuning))
+    if args.kl is None:
+        brief = replace(brief, off_target=None)
+    found = _swept(args, model, tokenizer, [vector], brief, some)
     out = args.out or args.vector.parent
     found.save(out)
     save_page(out / "sweep.html", sweep_page(found))
@@ -258,7 +212,7 @@ def _swept(
         tokenizer,
         vectors,
         study,
-        _bounds(args),
+        bounds_of(args),
         blocks=args.blocks,
         strengths=strengths,
         subtract=args.subtract,
@@ -284,66 +238,6 @@ def _vectors(args: argparse.Namespace, model: Any, tokenizer: Any) -> list[Vecto
         raise VectorError("give --vector, or --recipe to extract one for each of --sites")
     recipe = load_recipe(recipe_folder(args.recipe))
     return [extract(model, tokenizer, recipe, site=site) for site in args.sites]
-
-
-def _study(args: argparse.Namespace) -> Study:
-    from guardsteer.lab.measuring import Check, Goal, Study
-    from guardsteer.lab.metrics import metric_named
-
-    checks: list[Check] = []
-    if args.refusal:
-        on = _parts(args.safe_prompts, args.limit)
-        checks.append(Check("refusals", metric_named(args.refusal), None, _REFUSALS_RISE, on))
-    if args.task:
-        on = _parts(args.task_prompts, args.limit)
-        checks.append(Check("task", metric_named(args.task), _TASK_LOSS, None, on))
-    checks += [Check(name, metric_named(name)) for name in args.watch]
-    return Study(
-        goal=Goal(args.metric, metric_named(args.metric), up=not args.lower),
-        prompts=_prompts(args),
-        off_target=_parts(args.off_target, args.limit),
-        checks=tuple(checks),
-    )
-
-
-def _prompts(args: argparse.Namespace) -> Parts:
-    from guardsteer.cli.vectors import recipe_folder
-    from guardsteer.errors import AssetError
-    from guardsteer.lab.measuring import Parts
-    from guardsteer.lab.prompts import few, load_prompts, recipe_prompts
-    from guardsteer.lab.recipe import load_recipe
-
-    if args.prompts is None and args.recipe is None:
-        raise AssetError("give --prompts FILE, or --recipe DIR for the prompts of its pairs")
-    if args.prompts is None:
-        tuning, test = recipe_prompts(load_recipe(recipe_folder(args.recipe)))
-        if args.test_prompts is not None:
-            test = load_prompts(args.test_prompts)
-        return Parts(few(tuning, args.limit), few(test, args.limit))
-    if args.test_prompts is None:
-        return _split(load_prompts(args.prompts), args.limit)
-    tuning, test = load_prompts(args.prompts), load_prompts(args.test_prompts)
-    return Parts(few(tuning, args.limit), few(test, args.limit))
-
-
-def _parts(path: Path | None, limit: int) -> Parts | None:
-    from guardsteer.lab.prompts import load_prompts
-
-    return None if path is None else _split(load_prompts(path), limit)
-
-
-def _split(prompts: tuple[Prompt, ...], limit: int) -> Parts:
-    from guardsteer.lab.measuring import Parts
-    from guardsteer.lab.prompts import few, split_prompts
-
-    tuning, test = split_prompts(prompts)
-    return Parts(few(tuning, limit), few(test, limit))
-
-
-def _bounds(args: argparse.Namespace) -> Bounds:
-    from guardsteer.lab.measuring import Bounds
-
-    return Bounds(gain=args.gain, perplexity_ratio=args.perplexity_ratio, kl_nats=args.kl)
 
 
 def _schedules(half_lives: list[float]) -> tuple[ScheduleSpec | None, ...]:

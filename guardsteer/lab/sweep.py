@@ -32,7 +32,7 @@ POSITIONS: tuple[tuple[Position, ...], ...] = (
     ("generated",),
     ("last_prompt_token", "generated"),
 )
-STRENGTHS = (0.25, 0.5)
+STRENGTHS = (0.2, 0.4, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
