@@ -110,6 +110,14 @@ def test_no_module_is_too_long_to_read() -> None:
     assert not long
 
 
+def _loads_data_alone(call: ast.Call) -> bool:
+    """Tell whether a call of ``np.load`` or ``torch.load`` says, in so many words, that it runs nothing."""
+    said = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    safe = {"np.load": ("allow_pickle", "False"), "torch.load": ("weights_only", "True")}
+    option, value = safe.get(ast.unparse(call.func), ("", ""))
+    return bool(option) and said.get(option) == value
+
+
 def test_nothing_is_unpickled_and_nothing_written_by_a_user_is_evaluated() -> None:
     modules_forbidden = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     found: list[str] = []
@@ -135,7 +143,9 @@ def test_nothing_is_unpickled_and_nothing_written_by_a_user_is_evaluated() -> No
                     "np.load",
                     "numpy.load",
                 }
-                if called in bad or (called == "exec" and not name(path).startswith("guardsteer/rules/")):
+                if (called in bad and not _loads_data_alone(node)) or (
+                    called == "exec" and not name(path).startswith("guardsteer/rules/")
+                ):
                     found.append(f"{name(path)}:{node.lineno}: {called}")
     assert not found
 
