@@ -1,12 +1,12 @@
 """What a row must keep so that text can be taken back from it, and how far back that may ever go.
 
-Rules, signals and the like are kept for every step that is within reach. Text classifiers are not: going
-back is rare, so they read again what stays, from the prompt on. Tokens are counted from 1; 0 is the prompt.
+Rules and signals are kept for every step that is within reach. What reads text is not: going back is rare,
+so it reads again what stays, from the prompt's end on. Tokens are counted from 1; 0 is the prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """A row as a step left it, without its text classifiers; ``step`` is None before the prompt's."""
+    """What of a row a step left and text does not tell; ``step`` is None before the prompt's."""
 
     step: Step | None
     engine: Any
-    reader: TextReader
-    sentences: SentenceCounter
     signals: tuple[float, ...]
     lost: frozenset[str]
 
@@ -84,44 +82,40 @@ class Reach:
 class Past:
     """The past of one row, as far as it can be needed again.
 
-    ``active`` and ``fragile`` are the text classifiers that have read the prompt and nothing else.
+    ``reader``, ``active`` and ``fragile`` have read the prompt and nothing else.
     """
 
-    __slots__ = ("_active", "_anchors", "_fragile", "_kept", "_pieces", "at", "reach")
+    __slots__ = ("_active", "_anchors", "_fragile", "_kept", "_reader", "at", "reach")
 
-    def __init__(self, reach: Reach, first: Light, active: _Active, fragile: Fragile | None) -> None:
+    def __init__(
+        self, reach: Reach, first: Light, reader: TextReader, active: _Active, fragile: Fragile | None
+    ) -> None:
         self.reach = reach
-        self._active, self._fragile = active, fragile
+        self._reader, self._active, self._fragile = reader, active, fragile
         # The last token whose step was kept.
         self.at = -1
+        # Oldest first.
         self._kept: dict[int, Light] = {-1: first}
-        # Where sentences ended: how many tokens stay when all behind the end goes, and in which it came.
-        self._anchors: list[tuple[int, int]] = [(0, -1)]
-        self._pieces: list[str] = []
+        # How many tokens stay when all behind the end of a sentence goes, for each that ended.
+        self._anchors: list[int] = [0]
 
     def fork(self) -> Past:
         """Return an independent copy."""
-        copy = Past(self.reach, self._kept[min(self._kept)], *self.read_again(""))
-        copy.at, copy._kept = self.at, dict(self._kept)
-        copy._anchors, copy._pieces = list(self._anchors), list(self._pieces)
+        reader, active, fragile, _ = self.read_again(())
+        copy = Past(self.reach, next(iter(self._kept.values())), reader, active, fragile)
+        copy.at, copy._kept, copy._anchors = self.at, dict(self._kept), list(self._anchors)
         return copy
 
-    def read(self, piece: str) -> None:
-        """Note the text of the next token."""
-        self._pieces.append(piece)
-
-    def keep(self, token: int, light: Light) -> None:
-        """Keep the row as the step of ``token`` left it; forget what is out of reach by now."""
-        self.at = token
-        self._kept[token] = light
-        before = self._kept.get(token - 1)
-        ended = token > 0 and before is not None and light.sentences.ended > before.sentences.ended
-        if ended and self._anchors[-1][1] < token:
-            # A token may end a sentence and begin another, as " The" does; then it goes with the other.
-            self._anchors.append((token - 1 if light.sentences.begun else token, token))
+    def keep(self, step: Step, engine: Any, signals: Sequence[float], lost: frozenset[str]) -> None:
+        """Keep the row as ``step`` left it; forget what is out of reach by now."""
+        kept = self._kept
+        self.at = step.written
+        kept[step.written] = Light(step, engine.fork(), tuple(signals), lost)
+        if step.anchor > self._anchors[-1]:
+            self._anchors.append(step.anchor)
         lowest = self.floor - 1
-        for old in [old for old in self._kept if old < lowest]:
-            del self._kept[old]
+        while (oldest := next(iter(kept))) < lowest:
+            del kept[oldest]
 
     @property
     def floor(self) -> int:
@@ -130,33 +124,39 @@ class Past:
         if tokens and sentences:
             return 0
         if sentences:
-            return self._anchors[-min(sentences, len(self._anchors))][0]
+            return self._anchors[-min(sentences, len(self._anchors))]
         return max(0, self.at + 1 - tokens)
 
-    def target(self, rule: int, written: int) -> int:
-        """Return how many of ``written`` tokens stay when ``rule`` takes text back.
+    def target(self, rule: int, step: Step) -> int:
+        """Return how many tokens stay when ``rule`` takes text back at ``step``.
 
         The newest token always goes, and with it the sentence that it ended.
         """
         spec = self.reach.rules[rule]
         if spec.tokens is not None:
-            return max(0, written - spec.tokens)
-        return next(kept for kept, end in reversed(self._anchors) if end < written)
+            return max(0, step.written - spec.tokens)
+        return step.parent.anchor if step.parent is not None else 0
 
     def back(self, kept: int) -> Light:
         """Forget all but ``kept`` tokens and return the row as it was before it read the last of them."""
         light = self._kept[kept - 1]
         for token in [token for token in self._kept if token >= kept]:
             del self._kept[token]
-        while self._anchors[-1][1] >= max(kept, 1):
+        anchor = 0 if light.step is None else light.step.anchor
+        while self._anchors[-1] > anchor:
             self._anchors.pop()
-        del self._pieces[max(kept - 1, 0) :]
         self.at = kept - 1
         return light
 
-    def read_again(self, text: str | None = None) -> tuple[_Active, Fragile | None]:
-        """Return text classifiers that have read the prompt and ``text`` (None: the generation so far)."""
-        text = "".join(self._pieces) if text is None else text
+    def read_again(
+        self, tokens: Sequence[int]
+    ) -> tuple[TextReader, _Active, Fragile | None, SentenceCounter]:
+        """Return what has read the prompt and ``tokens``, with the sentences that ended in these."""
+        reader, sentences = self._reader.fork(), SentenceCounter()
+        pieces = [reader.push(token) for token in tokens]
+        for piece in pieces:
+            sentences.push(piece)
+        text = "".join(pieces)
         active: _Active = []
         for reading, asked in self._active:
             try:
@@ -167,4 +167,5 @@ class Past:
                 # It raised at this text before, which was told then.
                 continue
             active.append((reading, state))
-        return active, None if self._fragile is None else self._fragile.read_again(text)
+        fragile = None if self._fragile is None else self._fragile.read_again(text)
+        return reader, active, fragile, sentences

@@ -20,7 +20,7 @@ from guardsteer.runtime.fragile import Befallen, Fragile
 from guardsteer.runtime.past import Light, Past, Reach, Taken
 from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.rowkit import Reading, RowKit
-from guardsteer.runtime.steps import Note, Step, cleared, unsteer
+from guardsteer.runtime.steps import Note, Step, cleared, tokens_of, unsteer
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import TextReader
 
@@ -83,7 +83,8 @@ class Row:
         self._past: Past | None = None
         rules = (kit.revising if self.acts else {}) if revising is None else revising
         if rules:
-            self._past = Past(Reach.of(rules), self._light(None), *self._readers())
+            first = Light(None, self._engine.fork(), tuple(self._signals), self._lost)
+            self._past = Past(Reach.of(rules), first, self._reader.fork(), *self._readers())
         self.step = self._root = Step(None, 0, -1, hash(tuple(prompt)), kit.idle, 0)
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
@@ -92,7 +93,7 @@ class Row:
     def advance(self, token: int) -> None:
         """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
         if self._past is not None and not self._again:
-            self._past.keep(self.step.written, self._light(self.step))
+            self._past.keep(self.step, self._engine, self._signals, self._lost)
         self.index = index = self.index + 1
         parent = self.step
         if self._again and index == self.dropped:
@@ -112,8 +113,6 @@ class Row:
             self.news = True
             return
         text = self._reader.push(token)
-        if self._past is not None:
-            self._past.read(text)
         if text:
             if self._kit.counting:
                 ended = self._sentences.ended
@@ -219,7 +218,7 @@ class Row:
         past, rule, written = self._past, self.step.plan.revise, self.step.written
         if rule < 0 or past is None or self.over or self.halt_step >= 0 or self._again:
             return None
-        kept = past.target(rule, written)
+        kept = past.target(rule, self.step)
         revision = self._go_back(past, rule, kept)
         self._engine.revised(rule)
         return Taken(rule, self.index, kept, written - kept, revision)
@@ -257,7 +256,7 @@ class Row:
         if past is None or self.over or self.halt_step >= 0:
             return self.step.written + 1
         if not self._again and past.at != self.step.written:
-            past.keep(self.step.written, self._light(self.step))
+            past.keep(self.step, self._engine, self._signals, self._lost)
         return past.floor
 
     def read_last(self, token: int) -> int:
@@ -276,18 +275,14 @@ class Row:
             step.plan = replace(step.plan, strengths=self._kit.idle.strengths)
         if past is None or step.plan.revise < 0:
             return step.written
-        return past.target(step.plan.revise, step.written)
-
-    def _light(self, step: Step | None) -> Light:
-        engine, reader, sentences = self._engine.fork(), self._reader.fork(), self._sentences.fork()
-        return Light(step, engine, reader, sentences, tuple(self._signals), self._lost)
+        return past.target(step.plan.revise, step)
 
     def _restore(self, light: Light, past: Past) -> None:
         self.step = light.step or self._root
-        self._engine, self._reader = light.engine.fork(), light.reader.fork()
-        self._sentences = light.sentences.fork()
+        self._engine = light.engine.fork()
+        tokens = [token for token in tokens_of(self.step) if token not in self._closing]
+        self._reader, self._active, self._fragile, self._sentences = past.read_again(tokens)
         self._signals, self._lost = list(light.signals), light.lost
-        self._active, self._fragile = past.read_again()
         self._incidents = []
 
     def _readers(self) -> tuple[list[tuple[Reading, TextState]], Fragile | None]:

@@ -8,7 +8,7 @@ from typing import Any
 from guardsteer.core.plan import Plan
 from guardsteer.runtime.fragile import Befallen
 
-__all__ = ["Note", "Step", "cleared", "first_from", "step_at", "unsteer", "with_written"]
+__all__ = ["Note", "Step", "cleared", "first_from", "step_at", "tokens_of", "unsteer", "with_written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +113,14 @@ def unsteer(newest: Step, first: int, idle: tuple[float, ...]) -> bool:
             found = True
         step = step.parent
     return found
+
+
+def tokens_of(newest: Step) -> list[int]:
+    """Return the tokens that were written up to the end of a chain, in order."""
+    tokens: list[int] = []
+    step: Step | None = newest
+    while step is not None:
+        if step.written:
+            tokens.append(step.token)
+        step = step.parent
+    return tokens[::-1]
