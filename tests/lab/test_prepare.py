@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_with_a_metric_the_window_is_measured_and_a_strength_outside_of_it_is_to
 
 
 def _rounded(found: Estimate) -> Estimate:
-    return Estimate(*(round(getattr(found, name), 5) for name in ("value", "low", "high")), found.rows)
+    return replace(found, **{name: round(getattr(found, name), 5) for name in ("value", "low", "high")})
 
 
 def test_after_a_changed_checkpoint_the_old_artifact_is_refused_and_both_windows_are_shown(
