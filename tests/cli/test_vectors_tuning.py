@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from guardsteer.cli.main import main
+from guardsteer.cli.vectors_study import add_study, bounds_of, study_of
 from guardsteer.steer import load_vector, save_vector
 from tests.lab.studies import lettered, parts
 
@@ -122,3 +124,38 @@ def test_what_is_missing_is_one_line_and_status_two(
     assert "--prompts FILE" in capsys.readouterr().err
     assert main([*words, "--metric", "magic", "--prompts", str(tmp_path / "none.txt")]) == 2
     assert "magic" in capsys.readouterr().err
+
+
+def _parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_study(parser)
+    return parser.parse_args(["--metric", "words", *words])
+
+
+def test_what_is_checked_beside_the_goal_has_prompts_and_bounds_of_its_own(
+    prompts: Path, tmp_path: Path
+) -> None:
+    safe = tmp_path / "safe.txt"
+    safe.write_text("".join(f"Harmless question {place}?\n" for place in range(40)))
+    refusal = ["--refusal", "regex:cannot", "--safe-prompts", str(safe)]
+    task = ["--task", "repetition:2", "--watch", "distinct:2", "--lower", "--kl", "0.5", "--limit", "9"]
+    args = _parsed("--prompts", str(prompts), *refusal, *task)
+    made = study_of(args)
+    made.check()
+    refusals, kept, watched = made.checks
+    assert refusals.highest_change == 0.05
+    assert refusals.prompts is not None
+    assert all("Harmless" in prompt.text for prompt in refusals.prompts.tuning)
+    assert (kept.lowest_change, kept.prompts) == (-0.02, None)
+    assert (watched.lowest_change, watched.highest_change) == (None, None)
+    assert not made.goal.up
+    assert len(made.prompts.tuning) == len(made.prompts.test) == 9
+    assert bounds_of(args).kl_nats == 0.5
+
+
+def test_test_prompts_of_ones_own_are_judged_on_and_not_chosen_on(prompts: Path, tmp_path: Path) -> None:
+    judged = tmp_path / "judged.txt"
+    judged.write_text("".join(f"Another question {place}?\n" for place in range(12)))
+    made = study_of(_parsed("--prompts", str(prompts), "--test-prompts", str(judged)))
+    assert len(made.prompts.tuning) == 40
+    assert [prompt.text for prompt in made.prompts.test] == judged.read_text().splitlines()
