@@ -10,7 +10,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.assets import Catalog
-from guardsteer.cli import frame, vectors_capture, vectors_interchange, vectors_recipe, vectors_tuning
+from guardsteer.cli import (
+    frame,
+    vectors_capture,
+    vectors_interchange,
+    vectors_probe,
+    vectors_recipe,
+    vectors_tuning,
+)
 
 if TYPE_CHECKING:
     from guardsteer.steer import Vector
@@ -43,6 +50,7 @@ def register(subparsers: frame.Subparsers) -> None:
     vectors_capture.add(actions)
     vectors_tuning.add_sweep(actions)
     vectors_tuning.add_calibrate(actions)
+    vectors_probe.add(actions)
     vectors_interchange.add_import(actions)
     vectors_interchange.add_export(actions)
     show = frame.add_command(
@@ -248,6 +256,7 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
         "calibrate": vectors_tuning.run_calibrate,
         "check": vectors_recipe.run_check,
         "recipe": vectors_recipe.run_recipe,
+        "to-probe": vectors_probe.run,
         "import": vectors_interchange.run_import,
         "export": vectors_interchange.run_export,
     }
