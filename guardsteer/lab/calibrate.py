@@ -130,7 +130,9 @@ class _Run:
 
     def calibrate(self) -> Calibration:
         ladders = [
-            self._climb(place, schedule) for place in self.search.places for schedule in self.search.schedules
+            self._climb(place, schedule)
+            for place in self.search.places
+            for schedule in self._schedules(place)
         ]
         ranked = sorted(ladders, key=self._worth, reverse=True)
         for ladder in ranked[:_CANDIDATES]:
@@ -142,6 +144,11 @@ class _Run:
                 return self._judged(rungs, chosen)
         rungs = [self._controlled(rung) for rung in ranked[0]]
         return self._result(rungs, None, None, self._why_none(rungs))
+
+    def _schedules(self, place: Place) -> tuple[ScheduleSpec | None, ...]:
+        # A push on the prompt alone is over before any schedule makes a difference.
+        lasting = {"generated", "all"} & set(place.positions)
+        return self.search.schedules if lasting else (None,)
 
     def _climb(self, place: Place, schedule: ScheduleSpec | None) -> list[Rung]:
         """Try strengths upwards, until the model breaks twice in a row."""

@@ -116,6 +116,14 @@ def test_a_check_without_bounds_is_told_and_stops_nothing() -> None:
     assert set(told.held_out.measured.changes) == {"words"}
 
 
+def test_a_push_on_the_prompt_alone_is_tried_without_schedules() -> None:
+    search = replace(SEARCH, places=(Place((3,), ("last_prompt_token",)),), strengths=(2.0, 4.0), halvings=0)
+    tried = calibrate(*parts(), lettered({3: 1.0}), study(), search, LOOSE, new_tokens=2).trials
+    assert {rung.measured.push.schedule for rung in tried} == {None}
+    pushes = [rung.measured.push for rung in tried]
+    assert len(set(pushes)) == len(pushes) <= 3
+
+
 def test_what_was_found_is_saved_whole(found: Calibration, tmp_path: Path) -> None:
     saved = json.loads(found.save(tmp_path).read_text())
     assert saved["published"] is True
