@@ -16,10 +16,12 @@ from guardsteer.errors import AuditError, PolicyError, Problem
 ACTIONS = [
     ["demo"],
     ["run"],
+    ["prepare"],
     ["doctor"],
     ["policy", "check"],
     ["vectors", "extract"],
     ["vectors", "show"],
+    ["vectors", "to-probe"],
     ["audit", "show"],
     ["audit", "verify"],
 ]
