@@ -137,7 +137,7 @@ def audited(
         findings = verify(folder).findings
         if findings:
             raise AuditError("\n".join(f"{found.file}:{found.line}: {found.message}" for found in findings))
-        return replies, [stored.event for stored in read(folder)]
+        return replies, [stored.event for stored in read(folder) if isinstance(stored.event, Event)]
 
 
 def request_of(number: int) -> str:

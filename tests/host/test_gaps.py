@@ -54,8 +54,8 @@ def test_only_the_gapped_row_of_any_mask_changes_and_no_tensor_in_place() -> Non
         put_gaps(kwargs, gaps, ids, 5)
         assert kwargs["attention_mask"].tolist() == wanted
         assert kwargs["position_ids"].tolist() == [[4], [2]]
-        assert mask is None or torch.equal(mask, before)
-    nested = {"attention_mask": {"full": masks[2][0]}, "position_ids": torch.tensor([[4]])}
+        assert mask is None or (before is not None and torch.equal(mask, before))
+    nested: dict[str, Any] = {"attention_mask": {"full": masks[2][0]}, "position_ids": torch.tensor([[4]])}
     put_gaps(nested, gaps, ids, 5)
     assert nested["attention_mask"]["full"].tolist() == masks[2][1]
     assert nested["position_ids"].tolist() == [[4], [2]]
