@@ -156,6 +156,14 @@ def test_a_row_goes_on_as_if_what_was_taken_back_had_never_been_written(mode: st
             assert run(guard, PROMPTS, **MODES[mode]) == [told.tokens for told in expected]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_masks_that_are_added_to_scores_hide_what_was_taken_back_too(mode: str, tmp_path: Path) -> None:
+    made = with_four("llama")
+    made.model.set_attn_implementation("eager")
+    with guarded(made, tmp_path) as guard:
+        assert run(guard, PROMPTS[:1], **MODES[mode]) == [reference(made, PROMPTS[0]).tokens]
+
+
 @pytest.mark.parametrize("architecture", [a for a in ARCHITECTURES if a not in REFUSED])
 def test_every_row_of_a_padded_batch_goes_back_by_itself(architecture: str, tmp_path: Path) -> None:
     made = with_four(architecture)
@@ -666,3 +674,48 @@ def test_the_audit_ends_with_the_text_what_had_acted_before_a_probe_took_it_back
             assert not any(request == event.request for request, _ in acting)
             assert ended[event.request] == event.position + event.dropped - 1
     assert count
+
+
+def test_what_acts_before_and_after_a_revision_alike_is_told_as_two(tmp_path: Path) -> None:
+    made = with_four("llama")
+    text = """
+guardsteer: 1
+name: steady
+vectors:
+  one: {use: ./none, positions: [last_prompt_token, generated]}
+rules:
+  - {id: warm, when: step >= 0, add: {vector: one, strength: 0.3}}
+  - {id: again, when: step == 6, revise: {tokens: 2, most: 1, then: continue}}
+"""
+    guard = guardsteer.wrap(
+        made.model,
+        made.tokenizer,
+        policy=policy_file(tmp_path, text),
+        vectors={"one": made.vectors["one"]},
+        audit=tmp_path / "audit",
+    )
+    with guard:
+        run(guard, PROMPTS[:1], tokens=9)
+    events = [stored.event for stored in read(tmp_path / "audit")]
+    first = len(PROMPTS[0]) - 1
+    # The step that takes back steers nothing; the fourth token is computed anew.
+    ended = [(e.first - first, e.last - first) for e in events if isinstance(e, ActivationEnded)]
+    assert ended == [(0, 5), (4, 8)]
+
+
+def test_a_row_that_a_stop_string_has_ended_does_not_go_back_while_another_goes_on(tmp_path: Path) -> None:
+    made = with_four("llama")
+    scripts = [made.tokenizer(text)["input_ids"] for text in ("ab bad and more", "xyzxyzxyzxyz")]
+
+    def write(input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = torch.full_like(scores, -torch.inf)
+        for place, script in enumerate(scripts):
+            scores[place, script[input_ids.shape[1] - len(PROMPTS[0])]] = 0.0
+        return scores
+
+    options: dict[str, Any] = {"logits_processor": [write], "stop_strings": ["d"], "eos_token_id": 2}
+    with guarded(made, tmp_path, SAID, audit=tmp_path / "audit") as guard:
+        prompts = [PROMPTS[0], PROMPTS[0]]
+        ids = run(guard, prompts, 10, suppress_tokens=None, tokenizer=made.tokenizer, **options)
+    assert [made.tokenizer.decode(row, skip_special_tokens=True) for row in ids] == ["ab bad", "xyzxyzxyzx"]
+    assert not any(isinstance(stored.event, RowRevised) for stored in read(tmp_path / "audit"))
