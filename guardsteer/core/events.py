@@ -245,7 +245,8 @@ class RowRevised(_RowEvent, frozen=True, gc=False, tag="row_revised"):
     """A rule took back the ``dropped`` newest tokens; writing goes on at ``position``.
 
     ``revision`` counts this rule's revisions of the row from 1. Activations at positions from
-    ``position`` on were taken back with the text.
+    ``position`` on were taken back with the text; the token before it is computed anew, so what acted
+    there is superseded too.
     """
 
     step: int
