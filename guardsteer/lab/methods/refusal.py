@@ -22,9 +22,9 @@ DEEPEST = 0.8
 class RefusalScores:
     """What a candidate does.
 
-    ``bypass``: refusal score on harmful prompts when it is taken away everywhere. ``induce``: that on harmless
-    prompts when it is added at its block. ``divergence``: KL divergence, in nats, of the next token on
-    harmless prompts when it is taken away. ``position`` counts from the prompt's end, from 0.
+    ``bypass``: refusal score on harmful prompts when it is taken away everywhere. ``induce``: that on
+    harmless prompts when it is added at its block. ``divergence``: KL divergence, in nats, of the next token
+    on harmless prompts when it is taken away. ``position`` counts from the prompt's end, from 0.
     """
 
     block: int
@@ -35,7 +35,7 @@ class RefusalScores:
 
 
 def refusal_score(logits: NDArray[np.float64], tokens: Sequence[int]) -> NDArray[np.float64]:
-    """Return the log odds, ``[row]``, that the next token is one of ``tokens``; ``logits``: ``[row, token]``."""
+    """Return the log odds that the next token is one of ``tokens``: ``[row]`` from ``[row, token]``."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     inside = shifted[:, list(tokens)].sum(axis=1)
     outside = shifted.sum(axis=1) - inside
