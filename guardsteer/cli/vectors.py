@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from guardsteer.assets import Catalog
 from guardsteer.cli import (
     frame,
     vectors_capture,
@@ -18,11 +17,12 @@ from guardsteer.cli import (
     vectors_recipe,
     vectors_tuning,
 )
+from guardsteer.cli.recipes import recipe_folder
 
 if TYPE_CHECKING:
     from guardsteer.steer import Vector
 
-__all__ = ["recipe_folder", "register", "run"]
+__all__ = ["register", "run"]
 
 READS = ("assistant_mean", "last_prompt_token", "generated_tokens")
 METHODS = (
@@ -165,12 +165,6 @@ def _show(args: argparse.Namespace) -> int:
     path = _only_vector_in(args.vector) if args.vector.is_dir() else args.vector
     _report(load_vector(path, fingerprint=None), path, as_json=args.json)
     return 0
-
-
-def recipe_folder(given: str) -> Path:
-    """Return the folder of a recipe that is given as a path or by its catalogue name."""
-    path = Path(given)
-    return Catalog().find("vectors", given) if not path.exists() and "/" not in given else path
 
 
 def _lines(path: Path | None) -> list[str]:

@@ -42,7 +42,7 @@ def add(actions: frame.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Capture; mistakes leave as ``GuardsteerError``. What is in ``--out`` already is not read again."""
     from guardsteer.cli.models import load_model
-    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.cli.recipes import recipe_folder
     from guardsteer.host import fingerprint
     from guardsteer.lab.captured import Keep, Shard, capture_pairs, part_path
     from guardsteer.lab.capturing import Capture

@@ -30,7 +30,7 @@ def add(actions: frame.Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the probe and print how well it tells the sides apart. Mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.models import load_model
-    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.cli.recipes import recipe_folder
     from guardsteer.host import fingerprint
     from guardsteer.lab.recipe import load_recipe
     from guardsteer.lab.vector_probe import probe_of

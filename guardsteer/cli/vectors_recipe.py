@@ -53,7 +53,7 @@ def add_recipe(actions: frame.Subparsers) -> None:
 
 def run_check(args: argparse.Namespace) -> int:
     """Check; mistakes leave as ``GuardsteerError``."""
-    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.cli.recipes import recipe_folder
     from guardsteer.lab.recipe import load_recipe
 
     found = _told(load_recipe(recipe_folder(args.recipe)), as_json=args.json)

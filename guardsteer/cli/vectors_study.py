@@ -98,7 +98,7 @@ def bounds_of(args: argparse.Namespace) -> Bounds:
 
 
 def _prompts(args: argparse.Namespace) -> Parts:
-    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.cli.recipes import recipe_folder
     from guardsteer.errors import AssetError
     from guardsteer.lab.measuring import Parts
     from guardsteer.lab.prompts import few, load_prompts, recipe_prompts

@@ -224,7 +224,7 @@ def _swept(
 
 
 def _vectors(args: argparse.Namespace, model: Any, tokenizer: Any) -> list[Vector]:
-    from guardsteer.cli.vectors import recipe_folder
+    from guardsteer.cli.recipes import recipe_folder
     from guardsteer.errors import VectorError
     from guardsteer.host import fingerprint
     from guardsteer.lab.extract import extract
