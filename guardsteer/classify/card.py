@@ -21,6 +21,7 @@ __all__ = [
     "DataCard",
     "LinearCard",
     "Measure",
+    "Measured",
     "OperatingPoint",
     "PatternsCard",
     "ProbeCard",
@@ -39,6 +40,9 @@ Line: TypeAlias = Annotated[str, Field(max_length=4096)]
 Outputs: TypeAlias = Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=4096, strict=False)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+
+Measured: TypeAlias = Literal["projection", "cosine"]
+"""What of a hidden state a probe weighs: the state as it is, or its direction alone."""
 
 
 class _Closed(BaseModel):
@@ -127,9 +131,10 @@ class PatternsCard(_Common):
 
 
 class ProbeCard(_OutputsCard):
-    """A linear probe: where it reads, of which model, and its weights' digest."""
+    """A linear probe: where it reads and what, of which model, and its weights' digest."""
 
     kind: Literal["probe"]
+    measure: Measured = "projection"
     site: Literal["block_output"] = "block_output"
     block: Annotated[int, Field(ge=0, le=100_000)]
     width: Annotated[int, Field(ge=1, le=1_000_000)]

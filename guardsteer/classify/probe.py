@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from guardsteer.classify.artifact import read_file, read_tensors
-from guardsteer.classify.card import ProbeCard, read_card
+from guardsteer.classify.card import Measured, ProbeCard, read_card
 from guardsteer.classify.graph import WEIGHTS_FILE
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import BindingError, ClassifierError
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "load_probe"]
 
-_DECIDES = {"kind", "outputs", "block", "site", "files", "fingerprint"}
+# Far below any state of a model, and far above where the squares of float32 vanish.
+_SHORTEST = 1e-12
 
 
 class Probe:
     """Probabilities [..., output] from the output of block ``block``; shared by all rows.
 
     ``weight``: [output, width] and ``bias``: [output], float32. ``fingerprint``: digest of the model
-    whose hidden states it was trained on. ``check`` refuses any other.
+    whose hidden states it was trained on. ``check`` refuses any other. ``measure``: ``projection`` weighs
+    the state as it is, ``cosine`` the state at length 1, so that only its direction counts.
     """
 
-    __slots__ = ("_placed", "bias", "block", "digest", "fingerprint", "name", "outputs", "weight")
+    __slots__ = ("_placed", "bias", "block", "digest", "fingerprint", "measure", "name", "outputs", "weight")
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Probe:
         bias: Tensor,
         fingerprint: str,
         digest: str,
+        measure: Measured = "projection",
     ) -> None:
         if weight.shape != (len(outputs), weight.shape[-1]) or bias.shape != (len(outputs),):
             raise ClassifierError(
@@ -54,6 +57,7 @@ class Probe:
         self.bias = bias.detach().to(torch.float32)
         self.fingerprint = fingerprint
         self.digest = digest
+        self.measure = measure
         self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -69,7 +73,7 @@ class Probe:
         """Return the log-odds [..., output] float32 of ``hidden`` [..., width], on its device.
 
         Computed in float32 whatever the model's dtype: small bfloat16 products are slow, and their
-        rounding would move scores across thresholds.
+        rounding would move scores across thresholds. A state of length 0 has no direction: its cosine is 0.
         """
         placed = self._placed.get(hidden.device)
         if placed is None:
@@ -77,6 +81,10 @@ class Probe:
             self._placed[hidden.device] = placed
         if hidden.dtype is not torch.float32:
             hidden = hidden.to(torch.float32)
+        if self.measure == "cosine":
+            weight, bias = placed
+            length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).clamp(min=_SHORTEST)
+            return torch.nn.functional.linear(hidden, weight) / length + bias
         return torch.nn.functional.linear(hidden, *placed)
 
     def check(self, identity: Fingerprint) -> None:
@@ -105,6 +113,9 @@ def load_probe(folder: Path) -> Probe:
     tensors: dict[str, Any] = read_tensors(
         folder / WEIGHTS_FILE, data, {"weight": (shape, ("float32",)), "bias": (shape[:1], ("float32",))}
     )
+    decides = {"kind", "outputs", "block", "files", "fingerprint"}
+    if card.measure != "projection":  # the digest of every other probe is as it was
+        decides.add("measure")
     return Probe(
         name=card.name,
         outputs=card.outputs,
@@ -112,7 +123,6 @@ def load_probe(folder: Path) -> Probe:
         weight=torch.from_numpy(tensors["weight"].copy()),
         bias=torch.from_numpy(tensors["bias"].copy()),
         fingerprint=card.fingerprint,
-        digest=digest_json(
-            card.model_dump(mode="json", include={"kind", "outputs", "block", "files", "fingerprint"})
-        ),
+        digest=digest_json(card.model_dump(mode="json", include=decides)),
+        measure=card.measure,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from guardsteer.classify.activation import Activation
 from guardsteer.classify.artifact import check_tensors, write_tensors, write_vocabulary
-from guardsteer.classify.card import CARD_FILE, FORMAT, parse_card
+from guardsteer.classify.card import CARD_FILE, FORMAT, Measured, parse_card
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, build_graph
 from guardsteer.classify.load import VOCABULARY_FILE
 from guardsteer.classify.vectorizer import VectorizerSettings
@@ -81,6 +81,7 @@ def write_probe(
     fingerprint: str,
     dtype: str,
     about: Mapping[str, Any],
+    measure: Measured = "projection",
 ) -> None:
     """Write a probe's folder. ``weight``: [output, width], ``bias``: [output]; kept in float32.
 
@@ -100,6 +101,8 @@ def write_probe(
         "dtype": dtype,
         "fingerprint": fingerprint,
     }
+    if measure != "projection":
+        card["measure"] = measure
     _write(folder, card, {WEIGHTS_FILE: write_tensors(tensors)})
 
 

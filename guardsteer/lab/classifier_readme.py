@@ -54,7 +54,8 @@ def _what(card: Card) -> Iterator[str]:
         return
     outputs = ", ".join(f"`{output}`" for output in card.outputs)
     if isinstance(card, ProbeCard):
-        yield f"- Linear probe of block {card.block} ({card.site}, width {card.width}, {card.dtype})"
+        what = "Cosine" if card.measure == "cosine" else "Linear"
+        yield f"- {what} probe of block {card.block} ({card.site}, width {card.width}, {card.dtype})"
         yield f"- Model: `{card.fingerprint}`"
     if isinstance(card, LinearCard):
         settings = card.vectorizer

@@ -13,6 +13,7 @@ from safetensors.numpy import load, save
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from guardsteer.classify.card import Measured
 from guardsteer.classify.writing import write_card, write_linear, write_probe
 from guardsteer.core.digests import digest_bytes
 from guardsteer.lab.sklearn_models import from_sklearn
@@ -45,7 +46,7 @@ def patterns_folder(folder: Path) -> Path:
     return folder
 
 
-def probe_folder(folder: Path) -> Path:
+def probe_folder(folder: Path, measure: Measured = "projection") -> Path:
     """Write a probe of width 4 with two outputs, on block 1."""
     write_probe(
         folder,
@@ -56,6 +57,7 @@ def probe_folder(folder: Path) -> Path:
         fingerprint=FINGERPRINT,
         dtype="float32",
         about={"name": folder.name},
+        measure=measure,
     )
     return folder
 

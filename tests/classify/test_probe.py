@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,22 @@ def test_scores_are_the_sigmoid_of_a_linear_map(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded.score(hidden), expected)
     assert (loaded.outputs, loaded.block, loaded.width) == (("harm", "joy"), 1, 4)
     assert loaded.fingerprint == FINGERPRINT
+
+
+def test_a_cosine_probe_is_one_after_a_round_trip_and_another_classifier_than_the_projection(
+    tmp_path: Path,
+) -> None:
+    plain = load_probe(probe_folder(tmp_path / "one" / "state"))
+    cosine = load_probe(probe_folder(tmp_path / "other" / "state", "cosine"))
+    assert "measure" not in json.loads((tmp_path / "one" / "state" / "classifier.json").read_text())
+    assert (plain.measure, cosine.measure) == ("projection", "cosine")
+    assert plain.digest != cosine.digest
+    hidden = torch.tensor([[3.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    expected = torch.sigmoid(torch.tensor([[0.6 + 0.4 + 0.25, 2.4 - 1.0], [0.25, -1.0]]))
+    torch.testing.assert_close(cosine.score(hidden), expected)
+    edit_card(tmp_path / "other" / "state", lambda card: card.update(measure="angle"))
+    with pytest.raises(ClassifierError, match="measure"):
+        load_probe(tmp_path / "other" / "state")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

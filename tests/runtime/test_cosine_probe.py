@@ -1,0 +1,115 @@
+"""A cosine probe reads a row's direction, whatever the batch, the padding, the architecture or the dtype."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import guardsteer
+from guardsteer.classify.probe import Probe
+from guardsteer.host import find_layout, fingerprint
+from tests.models import WIDTH, tiny
+from tests.runtime.harness import batch, bench, policy_file
+
+BLOCK = 1
+TOKENS = 6
+PROMPTS = [[40, 77, 90, 101, 60, 45, 33], [55, 66, 80], [70, 71, 72, 73, 74, 90, 31, 44, 51]]
+POLICY = """
+guardsteer: 1
+name: probed
+classifiers: {seen: {use: ./none, on: all}}
+flags: {high: {signal: seen.score, enter: 0.5}}
+rules: [{id: seen, when: high, observe: true}]
+"""
+
+
+class Recorder(Probe):
+    """A probe that keeps what it gave, pass by pass."""
+
+    given: list[Tensor]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return what a probe returns."""
+        found = super().logits(hidden)
+        self.given.append(found.clone())
+        return found
+
+
+def recorder(model: Any, tokenizer: Any) -> Recorder:
+    made = Recorder(
+        name="seen",
+        outputs=("score",),
+        block=BLOCK,
+        weight=5 * torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(8)),
+        bias=torch.tensor([0.75]),
+        fingerprint=fingerprint(model, tokenizer).digest,
+        digest="b3:" + "0" * 64,
+        measure="cosine",
+    )
+    made.given = []
+    return made
+
+
+def reference(model: Any, probe: Probe, ids: list[int]) -> Any:
+    """Return the log-odds at each position, in float64, from a pass of this row alone."""
+    kept: list[Any] = []
+    hook = (
+        find_layout(model)
+        .blocks[BLOCK]
+        .register_forward_hook(
+            lambda _, __, output: kept.append(output[0] if isinstance(output, tuple) else output)
+        )
+    )
+    with torch.no_grad():
+        model(input_ids=torch.tensor([ids]), use_cache=False)
+    hook.remove()
+    states = kept[0][0].double().numpy()
+    weight = probe.weight[0].double().numpy()
+    return states @ weight / np.linalg.norm(states, axis=1) + 0.75
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2", "gpt_neox", "opt", "falcon"])
+def test_rows_of_a_padded_batch_get_the_cosines_of_the_rows_alone(architecture: str, tmp_path: Path) -> None:
+    made = bench(architecture)
+    probe = recorder(made.model, made.tokenizer)
+    inputs = batch(PROMPTS)
+    width = inputs["input_ids"].shape[1]
+    path = policy_file(tmp_path, POLICY)
+    with guardsteer.wrap(made.model, made.tokenizer, policy=path, classifiers={"seen": probe}) as guard:
+        probe.given.clear()
+        found = guard.generate(**inputs, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False)
+    read = torch.cat(probe.given, dim=1)[..., 0].double().numpy()
+    assert read.shape == (len(PROMPTS), TOKENS)
+    for row, prompt in enumerate(PROMPTS):
+        expected = reference(made.model, probe, found[row, width - len(prompt) : -1].tolist())
+        np.testing.assert_allclose(read[row], expected[-TOKENS:], atol=2e-4)
+        assert np.ptp(expected[-TOKENS:]) > 0.1
+
+
+def test_the_length_of_a_state_changes_nothing_and_a_state_of_length_zero_has_cosine_zero() -> None:
+    model = tiny("llama")
+    probe = recorder(model, bench("llama").tokenizer)
+    hidden = torch.randn(2, 3, WIDTH, generator=torch.Generator().manual_seed(1))
+    alone = probe.logits(hidden)
+    for factor in (1e-6, 1e-3, 1e3, 1e6):
+        torch.testing.assert_close(probe.logits(factor * hidden), alone)
+    largest = 5 * float(probe.weight.norm())
+    for nothing in (torch.zeros(1, WIDTH), torch.full((1, WIDTH), 1e-30), torch.full((1, WIDTH), 1e-42)):
+        assert abs(float(probe.logits(nothing)) - 0.75) < 1e-6 * largest
+    assert bool(torch.isnan(probe.logits(torch.full((1, WIDTH), torch.nan))).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_short_dtype_is_normed_in_float32(dtype: torch.dtype) -> None:
+    probe = recorder(tiny("llama"), bench("llama").tokenizer)
+    hidden = (200 * torch.randn(64, WIDTH, generator=torch.Generator().manual_seed(2))).to(dtype)
+    found = probe.logits(hidden)
+    assert found.dtype == torch.float32
+    wide = hidden.double()
+    expected = wide @ probe.weight[0].double() / wide.norm(dim=-1) + 0.75
+    torch.testing.assert_close(found[:, 0].double(), expected, atol=1e-5, rtol=1e-5)
