@@ -42,6 +42,19 @@ DESCRIPTIONS: dict[Trait, str] = {
     "empathy": "The answer shows the customer care beside giving the fact.",
     "sycophancy": "The answer flatters the customer.",
 }
+MEASURES: dict[Trait, tuple[str, float]] = {
+    "empathy": (
+        r"regex:(?i)\b(sorry|understand how|here for you|take care|must be|on your side|i care|hope this helps|"
+        r"glad to help|happy to help|frustrating)\b",
+        0.3,
+    ),
+    "sycophancy": (
+        r"regex:(?i)\b(brilliant|genius|smart|clever|impressed|amazing|absolutely right)\b",
+        0.3,
+    ),
+}
+"""The metric of each recipe and the least gain, for a model that is prepared anew."""
+
 MOST_FACTS_LOST = 0.005
 """Largest share of right facts that a strength may cost on the tuning tickets."""
 
@@ -59,6 +72,7 @@ class Trial:
 def write_recipe(trait: Trait, folder: Path) -> None:
     """Write ``recipe.yaml`` and ``pairs.jsonl`` of a trait from the grammar."""
     folder.mkdir(parents=True, exist_ok=True)
+    metric, gain = MEASURES[trait]
     (folder / "recipe.yaml").write_text(
         "format: guardsteer.recipe/1\n"
         f"name: {NAMES[trait]}\n"
@@ -71,6 +85,7 @@ def write_recipe(trait: Trait, folder: Path) -> None:
         "licence: Apache-2.0\n"
         "read: last_prompt_token\n"
         "split:\n  extraction: 70\n  tuning: 15\n  test: 15\n"
+        f"measure:\n  metric: '{metric}'\n  direction: up\n  gain: {gain}\n"
     )
     seen: set[str] = set()
     with (folder / "pairs.jsonl").open("w") as file:

@@ -17,6 +17,7 @@ from guardsteer.steer.artifact import ReadPosition
 __all__ = [
     "FEWEST_PAIRS",
     "ContrastPair",
+    "Measure",
     "Part",
     "Recipe",
     "Seen",
@@ -78,11 +79,27 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """How a recipe's vector is judged on replies.
+
+    ``metric``: its name. ``up``: more of the trait makes it rise. ``gain``: the least change that counts, in
+    its units, and ``perplexity_ratio``: the highest; None leaves both to who calibrates. ``prompts``: a file
+    named from the recipe's folder, None for the conversations of the tuning and test pairs.
+    """
+
+    metric: str
+    up: bool = True
+    gain: float | None = None
+    perplexity_ratio: float | None = None
+    prompts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """What a vector is made from; ``pairs`` may come from a folder or be made in memory.
 
     ``prompt`` is what the user says in all pairs that bring no conversation of their own; it is none that
-    could leak from one part of the split into another.
+    could leak from one part of the split into another. ``measure``: None where the recipe does not say.
     """
 
     name: str
@@ -94,6 +111,7 @@ class Recipe:
     version: str = "1"
     split: Split = Split()
     prompt: str | None = None
+    measure: Measure | None = None
 
     def part(self, part: Part) -> tuple[ContrastPair, ...]:
         """Return the pairs of one part of the split, in order."""

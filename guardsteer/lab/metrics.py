@@ -79,10 +79,14 @@ def pattern(expression: str) -> Metric:
 
     Raises ``AssetError`` for an expression that RE2 does not know.
     """
+    options = re2.Options()
+    options.log_errors = False  # the error is ours to tell, not the library's to print
     try:
-        compiled = re2.compile(expression)
+        compiled = re2.compile(expression, options)
     except re2.error as error:
-        raise AssetError(f"metric 'regex:{expression}': {error}") from error
+        told = error.args[0]
+        reason = told.decode(errors="replace") if isinstance(told, bytes) else str(error)
+        raise AssetError(f"metric 'regex:{expression}': {reason}") from error
 
     def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
         return [float(compiled.search(reply) is not None) for reply in replies]

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guardsteer.errors import AssetError, Problem
-from guardsteer.lab.contrast import ContrastPair, Recipe, Seen, Side, pair_mistakes
+from guardsteer.lab.contrast import ContrastPair, Measure, Recipe, Seen, Side, pair_mistakes
 from guardsteer.steer.strict_json import NOT_BLANK, problems_of
 
 __all__ = ["load_ab_pairs", "load_text_pairs", "write_recipe"]
@@ -154,6 +154,8 @@ def write_recipe(recipe: Recipe, folder: Path) -> Path:
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     if recipe.prompt is not None:
         lines.append(f"prompt: {json.dumps(recipe.prompt, ensure_ascii=False)}")
+    if recipe.measure is not None:
+        lines += ["measure:", *(f"  {key}: {json.dumps(value)}" for key, value in _measure(recipe.measure))]
     split = recipe.split
     lines.append(f"split: {{extraction: {split.extraction}, tuning: {split.tuning}, test: {split.test}}}")
     try:
@@ -164,6 +166,15 @@ def write_recipe(recipe: Recipe, folder: Path) -> Path:
     except OSError as error:
         raise AssetError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _measure(measure: Measure) -> Iterator[tuple[str, str | float]]:
+    yield "metric", measure.metric
+    yield "direction", "up" if measure.up else "down"
+    for name in ("gain", "perplexity_ratio", "prompts"):
+        value = getattr(measure, name)
+        if value is not None:
+            yield name, value
 
 
 def _rows(pairs: Sequence[ContrastPair]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from guardsteer.errors import AssetError, Problem
 from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, Seen, Side, Split, pair_mistakes
+from guardsteer.lab.recipe_measure import MeasureRow
 from guardsteer.lab.recipe_yaml import read_recipe_yaml
 from guardsteer.steer.artifact import ReadPosition
 from guardsteer.steer.strict_json import NOT_BLANK, parse_strict
@@ -84,6 +85,7 @@ class _RecipeRow(_Closed):
     read: ReadPosition
     split: _SplitRow
     prompt: _Line | None = None
+    measure: MeasureRow | None = None
 
 
 def load_recipe(folder: Path | str) -> Recipe:
@@ -98,7 +100,8 @@ def load_recipe(folder: Path | str) -> Recipe:
     if row is not None and row.name != folder.resolve().name:
         message = f"field 'name': got {row.name!r}, expected the folder's name, {folder.resolve().name!r}"
         problems.append(Problem(str(folder / "recipe.yaml"), 0, 0, message))
-    split = Split(**row.split.model_dump()) if row is not None else Split()
+    # Without a split nothing leaks, and a mistake in one file is not told as many in the other.
+    split = Split(**row.split.model_dump()) if row is not None else Split(100, 0, 0)
     prompt = row.prompt if row is not None else None
     pairs = _read_pairs(folder / "pairs.jsonl", (split, prompt), problems)
     if problems or row is None:
@@ -113,6 +116,7 @@ def load_recipe(folder: Path | str) -> Recipe:
         version=row.version,
         split=split,
         prompt=prompt,
+        measure=None if row.measure is None else row.measure.measure(),
     )
 
 
@@ -126,7 +130,7 @@ def _read_recipe(path: Path) -> tuple[_RecipeRow | None, list[Problem]]:
     found = read_recipe_yaml(data, str(path))
     if found.problems:
         return None, found.problems
-    row = parse_strict(_RecipeRow, json.dumps(found.values).encode(), str(path), line_of=found.line_of)
+    row = parse_strict(_RecipeRow, json.dumps(found.values).encode(), str(path), place_of=found.place_of)
     return (None, list(row)) if isinstance(row, tuple) else (row, [])
 
 

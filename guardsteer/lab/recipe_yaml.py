@@ -1,4 +1,4 @@
-"""``recipe.yaml`` as plain values with their lines: a mapping of text, and of whole numbers in ``split``.
+"""``recipe.yaml`` as plain values with their places: a mapping of text, and of mappings of text and numbers.
 
 YAML is read as a flat stream of events, so no nesting, alias or tag of a hostile file is ever built.
 """
@@ -17,15 +17,16 @@ from guardsteer.errors import Problem
 __all__ = ["RecipeValues", "read_recipe_yaml"]
 
 _WHOLE = re.compile(r"^(0|[1-9][0-9]{0,5})$")
+_DECIMAL = re.compile(r"^(0|[1-9][0-9]{0,5})\.[0-9]{1,9}$")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(slots=True)
 class RecipeValues:
-    """The values of a recipe by key, the line of each dotted key, and what is wrong with the form."""
+    """The values of a recipe by key, line and column of each dotted key, and what is wrong with the form."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    line_of: dict[str, int] = field(default_factory=dict)
+    place_of: dict[str, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -70,25 +71,26 @@ def _mapping(
         name = f"{prefix}{key.value}"
         if key.value in into:
             _refuse(key, f"field {name!r} is given twice", found, file)
-        found.line_of[name] = _line(key)
+        found.place_of[name] = (key.start_mark.line + 1, key.start_mark.column + 1)
         value = next(events)
         if isinstance(value, yaml.MappingStartEvent) and not prefix:
             into[key.value] = {}
             _mapping(events, into[key.value], f"{name}.", found, file)
         elif isinstance(value, yaml.ScalarEvent) and value.anchor is None and value.tag is None:
-            into[key.value] = _scalar(value, whole=bool(prefix))
+            into[key.value] = _scalar(value, numbers=bool(prefix))
         else:
             _refuse(value, f"field {name!r}: expected text, without anchor, alias, tag or list", found, file)
             return
 
 
-def _scalar(event: Any, *, whole: bool) -> str | int:
-    plain = event.style is None or event.style == ""
-    return int(event.value) if whole and plain and _WHOLE.match(event.value) else str(event.value)
-
-
-def _line(event: Any) -> int:
-    return int(event.start_mark.line) + 1
+def _scalar(event: Any, *, numbers: bool) -> str | int | float:
+    text = str(event.value)
+    if numbers and event.style in (None, ""):
+        if _WHOLE.match(text):
+            return int(text)
+        if _DECIMAL.match(text):
+            return float(text)
+    return text
 
 
 def _refuse(event: Any, message: str, found: RecipeValues, file: str) -> None:

@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 NOT_BLANK = r"\S"
 """The pattern of a text field that must hold something."""
 
-NO_LINES: Mapping[str, int] = MappingProxyType({})
+NO_PLACES: Mapping[str, tuple[int, int]] = MappingProxyType({})
 _SHOWN = 60
 
 
@@ -44,12 +44,16 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def parse_strict(
-    schema: type[M], data: bytes, file: str, line: int = 0, line_of: Mapping[str, int] = NO_LINES
+    schema: type[M],
+    data: bytes,
+    file: str,
+    line: int = 0,
+    place_of: Mapping[str, tuple[int, int]] = NO_PLACES,
 ) -> M | tuple[Problem, ...]:
     """Return ``data`` as a ``schema``, or every problem found in it; raises nothing.
 
     ``line`` is the line of ``file`` where ``data`` begins, for formats with one value a line;
-    ``line_of`` gives the lines of dotted fields where ``data`` was made from another format.
+    ``place_of`` gives line and column of dotted fields where ``data`` was made from another format.
     """
     column = 1 if line else 0
     try:
@@ -66,7 +70,7 @@ def parse_strict(
     try:
         return schema.model_validate_json(data, strict=True)
     except ValidationError as error:
-        return problems_of(schema, error, file, line, line_of)
+        return problems_of(schema, error, file, line, place_of)
 
 
 def problems_of(
@@ -74,15 +78,23 @@ def problems_of(
     error: ValidationError,
     file: str,
     line: int = 0,
-    line_of: Mapping[str, int] = NO_LINES,
+    place_of: Mapping[str, tuple[int, int]] = NO_PLACES,
 ) -> tuple[Problem, ...]:
     """Return every mistake that pydantic found, in our words."""
     problems = []
     for mistake in error.errors(include_url=False):
         message, hint = _told(schema, mistake)
-        at = line_of.get(".".join(map(str, mistake["loc"])), line)
-        problems.append(Problem(file, at, 1 if at else 0, message, hint))
+        problems.append(Problem(file, *_place(mistake["loc"], line, place_of), message, hint))
     return tuple(problems)
+
+
+def _place(field: Sequence[str | int], line: int, place_of: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Return line and column of a field, or of what it would be in where it is not there."""
+    for end in range(len(field), 0, -1):
+        found = place_of.get(".".join(map(str, field[:end])))
+        if found is not None:
+            return found
+    return line, 1 if line else 0
 
 
 def _told(schema: type[BaseModel], mistake: Any) -> tuple[str, str]:

@@ -159,7 +159,7 @@ def test_fewer_than_eight_pairs_are_refused(tmp_path: Path) -> None:
         ("licence: Apache-2.0\n", "", "recipe.yaml: field 'licence' is missing"),
         ("licence:", "license:", "recipe.yaml:6:1: unknown field 'license' (did you mean 'licence'?)"),
         ("tuning: 20", "tuning: 30", "recipe.yaml:8:1: field 'split': got shares that add up to 110"),
-        ("tuning: 20", "tuning: '20'", "recipe.yaml:8:1: field 'split.tuning': got '20'"),
+        ("tuning: 20", "tuning: '20'", "recipe.yaml:8:25: field 'split.tuning': got '20'"),
         ("extraction: 60", "extraction: 1e9", "field 'split.extraction'"),
         ("version: 1.0.0", "version: 1.0.0\nversion: 2", "recipe.yaml:4:1: field 'version' is given twice"),
         ("version: 1.0.0", "version: &a 1.0.0", "recipe.yaml:3:10: field 'version': expected text"),
