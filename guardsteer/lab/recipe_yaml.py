@@ -71,7 +71,7 @@ def _mapping(
         name = f"{prefix}{key.value}"
         if key.value in into:
             _refuse(key, f"field {name!r} is given twice", found, file)
-        found.place_of[name] = (key.start_mark.line + 1, key.start_mark.column + 1)
+        found.place_of[name] = _place(key)
         value = next(events)
         if isinstance(value, yaml.MappingStartEvent) and not prefix:
             into[key.value] = {}
@@ -93,6 +93,9 @@ def _scalar(event: Any, *, numbers: bool) -> str | int | float:
     return text
 
 
+def _place(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
 def _refuse(event: Any, message: str, found: RecipeValues, file: str) -> None:
-    mark = event.start_mark
-    found.problems.append(Problem(file, mark.line + 1, mark.column + 1, message))
+    found.problems.append(Problem(file, *_place(event), message))

@@ -62,7 +62,7 @@ def test_a_recipe_without_a_measure_has_none(tmp_path: Path) -> None:
         (
             "metric: vader",
             "metric: 'python:os:system'",
-            "10:3: field 'measure.metric': a recipe may not name",
+            "10:3: field 'measure.metric': a recipe may not",
         ),
         ("metric: vader", "metric: 'classifier:./mine'", "10:3: field 'measure.metric': got 'classifier:./"),
         ("metric: vader", "metric: 'classifier:'", "10:3: field 'measure.metric': got 'classifier:'"),
