@@ -84,7 +84,8 @@ class Probe:
         if self.measure == "cosine":
             weight, bias = placed
             length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).clamp(min=_SHORTEST)
-            return torch.nn.functional.linear(hidden, weight) / length + bias
+            cosines: Tensor = torch.nn.functional.linear(hidden, weight) / length
+            return cosines + bias
         return torch.nn.functional.linear(hidden, *placed)
 
     def check(self, identity: Fingerprint) -> None:

@@ -15,7 +15,7 @@ def add(actions: frame.Subparsers) -> None:
     parser = frame.add_command(
         actions,
         "to-probe",
-        "calibrate the projection on a vector as a probe, which a policy can use as a classifier",
+        "calibrate the projection on a vector, or the cosine with it, as a probe that a policy can use",
         "guardsteer vectors to-probe --model models/my-chat --vector warmth.safetensors --recipe warmth "
         "--out classifiers/warmth-probe",
     )
@@ -24,6 +24,13 @@ def add(actions: frame.Subparsers) -> None:
     add_argument("--vector", metavar="PATH", type=Path, required=True, help="its .safetensors file")
     add_argument("--recipe", metavar="DIR", required=True, help="its recipe: tuning and test pairs count")
     add_argument("--block", metavar="N", type=int, help="default: the block that separates best")
+    add_argument(
+        "--measure",
+        choices=("projection", "cosine"),
+        default="projection",
+        help="how far a state lies along the vector, or the angle between them, whatever the state's length "
+        "(default: projection)",
+    )
     add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the classifier")
 
 
@@ -39,7 +46,16 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(recipe_folder(args.recipe))
     model, tokenizer = load_model(args.model)
     vector = load_vector(args.vector, fingerprint=fingerprint(model, tokenizer))
-    found = probe_of(model, tokenizer, recipe, vector, args.out, name=args.out.name, block=args.block)
+    found = probe_of(
+        model,
+        tokenizer,
+        recipe,
+        vector,
+        args.out,
+        name=args.out.name,
+        block=args.block,
+        measure=args.measure,
+    )
     if args.json:
         metrics = {name: dict(figures) for name, figures in found.metrics.items()}
         frame.emit({"ok": True, "path": str(found.folder), "metrics": metrics})

@@ -162,11 +162,17 @@ def figures(
     tune: tuple[Numbers, NDArray[np.float64]],
     test: tuple[Numbers, NDArray[np.float64]],
     seed: int,
+    groups: NDArray[np.int64] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """Return metrics and operating points from class numbers [row] and the outputs' scores [row, output]."""
+    """Return metrics and operating points from class numbers [row] and the outputs' scores [row, output].
+
+    ``groups``: what the test rows belong to, where intervals are over more than single rows.
+    """
     labels, scores = test
     probabilities = np.hstack([1.0 - scores, scores]) if len(outputs) == 1 else scores
-    metrics = with_intervals(labels, probabilities, metrics_for(probabilities.shape[1]), seed=seed)
+    metrics = with_intervals(
+        labels, probabilities, metrics_for(probabilities.shape[1]), seed=seed, groups=groups
+    )
     points = []
     for column, output in enumerate(outputs):
         positive = 1 if len(outputs) == 1 else column

@@ -35,14 +35,16 @@ def with_intervals(
     *,
     seed: int,
     resamples: int = 1000,
+    groups: NDArray[np.int64] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return each metric with its 95 % percentile bootstrap interval (Efron, 1979) over rows.
 
-    A resample on which a metric is not defined (one class is missing) is left out.
+    ``groups`` [row] numbers what rows belong to, such as the text that tokens are of: whole groups are
+    drawn then, since rows of one group are no independent witnesses. A resample on which a metric is not
+    defined (one class is missing) is left out.
     """
-    generator = np.random.default_rng(seed)
     rows = len(labels)
-    drawn = [generator.integers(0, rows, rows) for _ in range(resamples)]
+    drawn = _resamples(rows, groups, np.random.default_rng(seed), resamples)
     found: dict[str, dict[str, Any]] = {}
     for name, metric in metrics.items():
         value = metric(labels, probabilities)
@@ -52,6 +54,20 @@ def with_intervals(
         low, high = np.quantile(tried[np.isfinite(tried)], [0.025, 0.975])
         found[name] = {"value": _round(value), "low": _round(low), "high": _round(high), "rows": rows}
     return found
+
+
+def _resamples(
+    rows: int, groups: NDArray[np.int64] | None, generator: np.random.Generator, resamples: int
+) -> list[NDArray[np.int64]]:
+    if groups is None:
+        return [generator.integers(0, rows, rows) for _ in range(resamples)]
+    order = np.argsort(groups, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    count = len(members)
+    return [
+        np.concatenate([members[place] for place in generator.integers(0, count, count)])
+        for _ in range(resamples)
+    ]
 
 
 def operating_points(

@@ -45,3 +45,7 @@ def test_to_probe_writes_the_classifier_and_prints_its_figures(
     probe = load_probe(out)
     assert (probe.name, probe.block, probe.outputs) == ("warmth-probe", 1, ("score",))
     assert main([*words, "--recipe", str(recipe), "--out", str(out), "--block", "77"]) == 2
+    assert "no direction for block 77" in capsys.readouterr().err
+    cosine = tmp_path / "warmth-cosine"
+    assert main([*words, "--recipe", str(recipe), "--out", str(cosine), "--measure", "cosine"]) == 0
+    assert load_probe(cosine).measure == "cosine"

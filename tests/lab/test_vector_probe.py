@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import guardsteer
 from guardsteer.classify.probe import load_probe
 from guardsteer.errors import BindingError, VectorError
-from guardsteer.host import fingerprint
-from guardsteer.lab.contrast import Split
+from guardsteer.host import fingerprint, render_chat
+from guardsteer.lab.contrast import ContrastPair, Split
 from guardsteer.lab.extract import extract
+from guardsteer.lab.measures import metrics_for, with_intervals
 from guardsteer.lab.vector_probe import probe_of
 from tests.lab.chats import chat_model, chat_tokenizer, pairs, recipe
 
@@ -43,6 +47,49 @@ def test_the_probe_is_the_direction_scaled_and_tells_the_sides_of_test_pairs_apa
     weight = probe.weight[0].numpy()
     assert np.allclose(weight / np.linalg.norm(weight), vector.direction(1), atol=1e-5)
     assert found.metrics["auroc"]["low"] > 0.5
+
+
+def test_a_cosine_probe_ranks_states_by_their_direction_alone(tmp_path: Path) -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    made = recipe(pairs(60, positive="WWWWWWWWW ", negative="ooooooooo "), split=SPLIT)
+    vector = extract(model, tokenizer, made)
+    found = probe_of(model, tokenizer, made, vector, tmp_path / "probe", block=1, measure="cosine")
+    probe = load_probe(tmp_path / "probe")
+    weight = probe.weight[0].numpy()
+    assert probe.measure == "cosine"
+    assert np.allclose(weight / np.linalg.norm(weight), vector.direction(1), atol=1e-5)
+    assert found.metrics["auroc"]["low"] > 0.5
+    states, labels = _states(model, tokenizer, made.part("test"))
+    scores = probe.score(torch.tensor(states, dtype=torch.float32))[:, 0].double().numpy()
+    right = np.where(labels == 1, scores, 1 - scores)
+    assert found.metrics["log_loss"]["value"] == pytest.approx(-np.log(right).mean(), abs=1e-4)
+    cosines = states @ vector.direction(1) / np.linalg.norm(states, axis=1)
+    assert np.array_equal(np.argsort(cosines, kind="stable"), np.argsort(scores, kind="stable"))
+
+
+def _states(model: Any, tokenizer: Any, pairs: Sequence[ContrastPair]) -> tuple[Any, Any]:
+    """Return the states at block 1 of each token of each reply, and whether it has the trait."""
+    states, labels = [], []
+    for pair in pairs:
+        for label, side in ((1, pair.positive), (0, pair.negative)):
+            chat = render_chat(tokenizer, pair.chat(side, with_reply=True), add_generation_prompt=False)
+            with torch.no_grad():
+                kept = model(input_ids=torch.tensor([chat.input_ids]), output_hidden_states=True)
+            turn = chat.turns[-1]
+            states.append(kept.hidden_states[2][0, turn.first : turn.end].double().numpy())
+            labels += [label] * (turn.end - turn.first)
+    return np.concatenate(states), np.array(labels)
+
+
+def test_intervals_are_over_pairs_not_over_the_tokens_of_their_answers() -> None:
+    generator = np.random.default_rng(0)
+    pairs, labels = np.repeat(np.arange(20), 50), np.repeat(np.arange(20) % 2, 50)
+    scores = np.repeat(np.clip(0.5 + 0.1 * (np.arange(20) % 2) + generator.normal(0, 0.2, 20), 0, 1), 50)
+    given = (labels, np.stack([1 - scores, scores], axis=1), {"accuracy": metrics_for(2)["accuracy"]})
+    alone = with_intervals(*given, seed=0)["accuracy"]
+    together = with_intervals(*given, seed=0, groups=pairs)["accuracy"]
+    assert alone["value"] == together["value"]
+    assert together["high"] - together["low"] > 4 * (alone["high"] - alone["low"])
 
 
 def test_a_policy_can_hold_what_is_said_against_what_is_held(tmp_path: Path) -> None:
