@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 from guardsteer.evaluate.intervals import Estimate, bootstrap, mean_interval, wilson
 
 if TYPE_CHECKING:
-    from guardsteer.evaluate.likelihood import ReplyLoss, perplexity, reply_losses
+    from guardsteer.evaluate.likelihood import ReplyLoss, batch_losses, perplexity, reply_losses
 
-__all__ = ["Estimate", "ReplyLoss", "bootstrap", "mean_interval", "perplexity", "reply_losses", "wilson"]
+__all__ = [
+    "Estimate",
+    "ReplyLoss",
+    "batch_losses",
+    "bootstrap",
+    "mean_interval",
+    "perplexity",
+    "reply_losses",
+    "wilson",
+]
 
-_LAZY = ("ReplyLoss", "perplexity", "reply_losses")
+_LAZY = ("ReplyLoss", "batch_losses", "perplexity", "reply_losses")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["ReplyLoss", "perplexity", "reply_losses"]
+__all__ = ["ReplyLoss", "batch_losses", "perplexity", "reply_losses"]
 
 _BATCH = 32
 
@@ -50,18 +50,23 @@ def reply_losses(
     losses: dict[int, ReplyLoss] = {}
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        losses.update(zip(chosen, _losses(model, [rows[row] for row in chosen]), strict=True))
+        losses.update(zip(chosen, batch_losses(model, [rows[row] for row in chosen]), strict=True))
     return [losses[row] for row in range(len(rows))]
 
 
-def _losses(model: Any, rows: Sequence[tuple[list[int], list[int]]]) -> list[ReplyLoss]:
+@torch.no_grad()
+def batch_losses(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[ReplyLoss]:
+    """Return the loss of each reply after its prompt, all in one pass: row ``i`` of the batch is ``rows[i]``.
+
+    Position ``p`` of a row's prompt and reply is position ``p`` of the pass, padding being on the right.
+    """
     # Padded on the right, where no token of a causal model sees it; id 0 stands for nothing.
     longest = max(len(prompt) + len(reply) for prompt, reply in rows)
     ids = torch.zeros((len(rows), longest), dtype=torch.long, device=model.device)
     mask = torch.zeros_like(ids)
     for row, (prompt, reply) in enumerate(rows):
         length = len(prompt) + len(reply)
-        ids[row, :length] = torch.tensor(prompt + reply, device=ids.device)
+        ids[row, :length] = torch.tensor([*prompt, *reply], device=ids.device)
         mask[row, :length] = 1
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     taken = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2).double()
