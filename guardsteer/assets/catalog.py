@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias, get_args
 
 from guardsteer.errors import AssetError
 
-__all__ = ["ENVIRONMENT", "KINDS", "Catalog", "Kind", "built_in_root", "find_policy", "resolve"]
+__all__ = ["ENVIRONMENT", "KINDS", "Catalog", "Kind", "built_in_root", "find_policy", "is_path", "resolve"]
 
 Kind: TypeAlias = Literal["classifiers", "policies", "vectors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -25,7 +25,7 @@ ENVIRONMENT = "GUARDSTEER_ASSETS"
 """Environment variable that lists further roots, as PATH lists folders."""
 
 _MARKS: dict[Kind, tuple[str, ...]] = {
-    "classifiers": ("classifier.json",),
+    "classifiers": ("classifier.json", "probe.yaml"),
     "policies": ("policy.yaml",),
     "vectors": ("recipe.yaml", "artifacts"),
 }
@@ -58,7 +58,7 @@ class Catalog:
     Raises ``AssetError`` when a root that was named does not exist.
     """
 
-    __slots__ = ("roots",)
+    __slots__ = ("given", "roots")
 
     def __init__(self, extra_roots: Sequence[Path] = ()) -> None:
         listed = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
@@ -69,6 +69,7 @@ class Catalog:
                         f"{root}: no such folder; {origin} must list folders that hold {', '.join(KINDS)}"
                     )
         shipped = built_in_root()
+        self.given: tuple[Path, ...] = tuple(extra_roots)
         self.roots: tuple[Path, ...] = (*extra_roots, *listed, *([shipped] if shipped else []))
 
     def find(self, kind: Kind, name: str) -> Path:
@@ -122,7 +123,7 @@ def resolve(kind: Kind, use: str, base: Path, catalog: Catalog) -> Path:
     Raises ``AssetError`` when there is nothing.
     """
     _check_kind(kind)
-    if not use.startswith(_PATH_STARTS):
+    if not is_path(use):
         return catalog.find(kind, use)
     path = base / use
     try:
@@ -133,6 +134,11 @@ def resolve(kind: Kind, use: str, base: Path, catalog: Catalog) -> Path:
             f"{use!r} names no {_SINGULAR[kind]}: cannot read {path} ({reason}); "
             f"a path is taken relative to {base}; without ./ in front it would be a name in the catalogue"
         ) from error
+
+
+def is_path(use: str) -> bool:
+    """Tell whether a policy's ``use:`` is a path, and not a name."""
+    return use.startswith(_PATH_STARTS)
 
 
 def find_policy(policy: str | Path, catalog: Catalog) -> Path:

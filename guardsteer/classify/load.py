@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from guardsteer.assets import Catalog, resolve
 from guardsteer.classify.artifact import read_file, read_tensors, read_vocabulary
-from guardsteer.classify.card import Card, LinearCard, PatternsCard, ProbeCard, read_card
+from guardsteer.classify.card import CARD_FILE, Card, LinearCard, PatternsCard, ProbeCard, read_card
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, Graph
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.patterns import PatternClassifier
@@ -19,9 +19,11 @@ from guardsteer.errors import ClassifierError
 if TYPE_CHECKING:
     from guardsteer.classify.probe import Probe
 
-__all__ = ["VOCABULARY_FILE", "load_classifier", "load_folder", "outputs_of"]
+__all__ = ["PROBE_FILE", "PROBE_OUTPUTS", "VOCABULARY_FILE", "load_classifier", "load_folder", "outputs_of"]
 
 VOCABULARY_FILE: Final = "vocabulary.json"
+PROBE_FILE: Final = "probe.yaml"
+PROBE_OUTPUTS: Final = ("score",)
 
 
 def load_classifier(
@@ -45,13 +47,16 @@ def load_classifier(
 
 
 def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str, ...]:
-    """Return the names of a classifier's outputs, from its card alone.
+    """Return the names of a classifier's outputs: as its card says, or as a probe has that is not made yet.
 
     Raises ``ClassifierError`` where the card is damaged, ``AssetError`` where there is none.
     """
     if spec.use is None:
         return ("match",)
-    card = read_card(_folder(spec.use, base, catalog))
+    folder = _folder(spec.use, base, catalog)
+    if not (folder / CARD_FILE).is_file() and (folder / PROBE_FILE).is_file():
+        return PROBE_OUTPUTS
+    card = read_card(folder)
     return ("match",) if isinstance(card, PatternsCard) else card.outputs
 
 

@@ -133,12 +133,13 @@ def save_vector(vector: Vector, path: Path) -> Path:
     return path
 
 
-def load_vector(path: Path | str, *, fingerprint: Fingerprint | None) -> Vector:
+def load_vector(path: Path | str, *, fingerprint: Fingerprint | None, mend: bool = True) -> Vector:
     """Return the vector at ``path`` (its ``.safetensors`` file; the card lies beside it).
 
     ``fingerprint`` is that of the model at hand; None skips the comparison (to show a card, never to
-    steer). Raises ``VectorError`` with everything that is wrong with the files, and ``BindingError``
-    where the vector was read from another model, saying which part differs.
+    steer). Without ``mend`` an error leaves out how to build the vector. Raises ``VectorError`` with
+    everything that is wrong with the files, and ``BindingError`` where the vector was read from another
+    model, saying which part differs.
     """
     path = Path(path)
     card_path = _card_path(path)
@@ -153,7 +154,7 @@ def load_vector(path: Path | str, *, fingerprint: Fingerprint | None) -> Vector:
     if isinstance(tensors, tuple):
         raise VectorError(tensors)
     if fingerprint is not None:
-        _check_card(card, fingerprint, path)
+        _check_card(card, fingerprint, path, mend=mend)
     return _vector(card, tensors)
 
 
@@ -165,23 +166,29 @@ def check_binding(vector: Vector, fingerprint: Fingerprint) -> None:
     _check_card(vector.card, fingerprint, None)
 
 
-def find_artifact(recipe_dir: Path | str, fingerprint: Fingerprint) -> Path:
+def find_artifact(
+    recipe_dir: Path | str, fingerprint: Fingerprint, *, places: Sequence[Path] = (), mend: bool = True
+) -> Path:
     """Return the artifact of a recipe for one model: ``artifacts/<fingerprint.short>/NAME.safetensors``.
 
-    NAME is the folder's name. Raises ``BindingError`` where there are artifacts for other models alone and
-    ``VectorError`` where there are none; both list what is there and say how to build the missing one.
+    NAME is the recipe's folder's name. ``places``: the folders to look in, in order; the recipe's alone by
+    default. Raises ``BindingError`` where there are artifacts for other models alone, ``VectorError`` where
+    there are none; both list what is there and, with ``mend``, say how to build the missing one.
     """
     folder = Path(recipe_dir)
-    path: Path = folder / "artifacts" / fingerprint.short / f"{folder.name}.safetensors"
-    if path.is_file():
-        return path
-    others = sorted(p.parent.name for p in folder.glob(f"artifacts/*/{folder.name}.safetensors"))
+    looked = places or (folder,)
+    file = f"{folder.name}.safetensors"
+    for place in looked:
+        path: Path = place / "artifacts" / fingerprint.short / file
+        if path.is_file():
+            return path
+    others = sorted({path.parent.name for place in looked for path in place.glob(f"artifacts/*/{file}")})
+    how = f" {_mend(folder)}" if mend else ""
     if not others:
         there = "there are none yet" if folder.is_dir() else "the folder does not exist"
-        raise VectorError(f"{folder}: no artifact for model {fingerprint.short}; {there}. {_mend(folder)}")
-    raise BindingError(
-        f"{folder}: no artifact for model {fingerprint.short}, only for {', '.join(others)}. {_mend(folder)}"
-    )
+        raise VectorError(f"{folder}: no artifact for model {fingerprint.short}; {there}.{how}")
+    listed = ", ".join(others)
+    raise BindingError(f"{folder}: no artifact for model {fingerprint.short}, only for {listed}.{how}")
 
 
 def _vector(card: VectorCard, tensors: Tensors) -> Vector:
@@ -228,7 +235,7 @@ def _damage(card: VectorCard, card_now: str, tensors_now: str, path: Path) -> Se
     return problems
 
 
-def _check_card(card: VectorCard, fingerprint: Fingerprint, path: Path | None) -> None:
+def _check_card(card: VectorCard, fingerprint: Fingerprint, path: Path | None, *, mend: bool = True) -> None:
     lines = []
     for part in ModelBinding.model_fields:
         made_for, at_hand = getattr(card.model, part), getattr(fingerprint, part)
@@ -239,7 +246,8 @@ def _check_card(card: VectorCard, fingerprint: Fingerprint, path: Path | None) -
         folder = path.parents[2] if path is not None and in_recipe else None
         listed = "\n".join(lines)
         where = path or f"vector {card.name!r}"
-        raise BindingError(f"{where}: belongs to another model.\n{listed}\n{_mend(folder)}")
+        how = f"\n{_mend(folder)}" if mend else ""
+        raise BindingError(f"{where}: belongs to another model.\n{listed}{how}")
 
 
 def _mend(recipe_dir: Path | None) -> str:
