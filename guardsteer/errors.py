@@ -1,7 +1,7 @@
 """The exception tree: everything guardsteer raises on purpose is a ``GuardsteerError``.
 
 Catch the branch you can act on. A message says what was wrong, where, what was got, what was
-expected and what to do about it.
+expected and what to do about it. What can be used and is probably not meant is a ``GuardsteerWarning``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ __all__ = [
     "BindingError",
     "ClassifierError",
     "GuardsteerError",
+    "GuardsteerWarning",
     "HostError",
     "LayoutError",
     "PolicyError",
@@ -25,6 +26,7 @@ __all__ = [
     "TurnsError",
     "UnsupportedError",
     "VectorError",
+    "VectorsFightWarning",
 ]
 
 
@@ -123,3 +125,11 @@ class AuditError(GuardsteerError):
 
 class AuditWriteError(AuditError):
     """The audit log cannot be written."""
+
+
+class GuardsteerWarning(UserWarning):
+    """Base of every warning that guardsteer gives."""
+
+
+class VectorsFightWarning(GuardsteerWarning):
+    """Vectors that may act at once push against each other, or the same way beyond their windows."""

@@ -12,7 +12,7 @@ from guardsteer.rules.places import shown
 from guardsteer.rules.readings import FALSE, TRUE, UNDECIDED, Name, Reading, World
 from guardsteer.rules.worlds import Worlds
 
-__all__ = ["KnownRule", "know", "note_beaten"]
+__all__ = ["KnownRule", "know", "may_act", "note_beaten", "surely_acts"]
 
 _ANY = TRUE | FALSE | UNDECIDED
 _MOST_PAIRS = 1_000_000
@@ -42,15 +42,16 @@ class KnownRule:
         """The vectors with which the rule steers."""
         return frozenset(steer.vector for steer in self.spec.steer)
 
-    def acts(self, *, steering: bool) -> int:
-        """Return the truth values under which the rule may act."""
-        error = self.spec.on_error
-        if error == "last_state" or (error == "closed" and not steering):
-            return TRUE | UNDECIDED
-        return TRUE
+
+def may_act(rule: RuleSpec, *, steering: bool) -> int:
+    """Return the truth values under which a rule may act, by steering or not."""
+    error = rule.on_error
+    if error == "last_state" or (error == "closed" and not steering):
+        return TRUE | UNDECIDED
+    return TRUE
 
 
-def _surely_acts(rule: RuleSpec, *, steering: bool) -> int:
+def surely_acts(rule: RuleSpec, *, steering: bool) -> int:
     """Return the truth values under which a rule acts whatever came before."""
     return TRUE | UNDECIDED if rule.on_error == "closed" and not steering else TRUE
 
@@ -70,7 +71,7 @@ def know(worlds: Worlds, policy: Policy, index: int, reading: Reading) -> KnownR
         families=frozenset(names.values()),
         witness=worlds.witness((reading, TRUE)),
         counters={
-            steering: worlds.witness((reading, _ANY & ~_surely_acts(spec, steering=steering)))
+            steering: worlds.witness((reading, _ANY & ~surely_acts(spec, steering=steering)))
             for steering in (False, True)
         },
     )
@@ -128,10 +129,12 @@ def _beats(worlds: Worlds, other: KnownRule, rule: KnownRule, effect: str, steer
     as_steering = _in_place(other, rule, effect, steering)
     if as_steering is None:
         return False
-    sure = _surely_acts(other.spec, steering=as_steering)
+    sure = surely_acts(other.spec, steering=as_steering)
     if _refuted(rule, other, sure, as_steering):
         return False
-    return worlds.impossible((rule.reading, rule.acts(steering=steering)), (other.reading, _ANY & ~sure))
+    return worlds.impossible(
+        (rule.reading, may_act(rule.spec, steering=steering)), (other.reading, _ANY & ~sure)
+    )
 
 
 def _in_place(other: KnownRule, rule: KnownRule, effect: str, steering: bool) -> bool | None:
