@@ -19,6 +19,7 @@ from guardsteer.host import fingerprint
 from guardsteer.lab.calibration import Calibration, Example, Rung, Verdict, Window, saturation
 from guardsteer.lab.effects import Bench, Push, Reply, random_like, schedule_text
 from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Part, Study, measure
+from guardsteer.lab.memory import Memory
 from guardsteer.lab.prompts import prompts_digest
 from guardsteer.steer import Vector, check_binding
 
@@ -89,11 +90,13 @@ def calibrate(
     new_tokens: int = 48,
     batch_size: int = 32,
     progress: Callable[[str], None] = lambda _: None,
+    memory: Memory | None = None,
 ) -> Calibration:
     """Return the window of ``vector`` on ``model``, or why it has none; ``.publish(vector)`` gives the card.
 
-    ``progress`` is told of every setting that was tried. Raises ``VectorError`` for a study or search that
-    cannot tell, ``BindingError`` for a vector of another model, and what ``guardsteer.wrap`` raises.
+    ``progress`` is told of every setting that was tried; what is in ``memory`` is not computed again.
+    Raises ``VectorError`` for a study or search that cannot tell, ``BindingError`` for a vector of another
+    model, and what ``guardsteer.wrap`` raises.
     """
     study.check()
     search.check()
@@ -101,7 +104,9 @@ def calibrate(
     check_binding(vector, identity)
     controls = {f"random-{n}": random_like(vector, search.seed + n) for n in range(search.controls)}
     vectors = {_VECTOR: vector, **controls}
-    with Bench(model, tokenizer, vectors, new_tokens=new_tokens, batch_size=batch_size) as bench:
+    with Bench(
+        model, tokenizer, vectors, new_tokens=new_tokens, batch_size=batch_size, memory=memory
+    ) as bench:
         run = _Run(bench, study, search, bounds, tuple(controls), progress)
         found = run.calibrate()
     return replace(

@@ -6,8 +6,9 @@ is measured here is what a policy will do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -16,9 +17,10 @@ import torch
 
 from guardsteer.core.digests import digest_json
 from guardsteer.core.policy import Policy, Position, RuleSpec, ScheduleSpec, SteerSpec, VectorSpec
-from guardsteer.errors import VectorError
+from guardsteer.errors import VectorError, VectorsFightWarning
 from guardsteer.evaluate import ReplyLoss, reply_losses
 from guardsteer.host import render_chat
+from guardsteer.lab.memory import Memory
 from guardsteer.lab.prompts import Prompt, prompts_digest
 from guardsteer.runtime import Guard, wrap
 from guardsteer.steer import Vector, make_vector
@@ -74,7 +76,8 @@ class Bench:
     """A model with vectors at hand, to be asked the same prompts under many pushes; greedy and batched.
 
     A context manager: the model is guarded within, and as it was afterwards. ``new_tokens`` bounds a reply.
-    What the bare model replies to a list of prompts is computed once. Raises what ``wrap`` raises.
+    What the bare model replies to a list of prompts is computed once, and with a ``memory``, which must be of
+    this model, everything is. Raises what ``wrap`` raises.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Bench:
         *,
         new_tokens: int = 48,
         batch_size: int = 32,
+        memory: Memory | None = None,
     ) -> None:
         if new_tokens < 1 or batch_size < 1:
             raise VectorError(f"new_tokens and batch_size: {new_tokens}, {batch_size}, expected 1 or more")
@@ -93,6 +97,7 @@ class Bench:
         self.vectors = dict(vectors)
         self._new_tokens = new_tokens
         self._batch_size = batch_size
+        self._memory = memory
         self._bare: dict[str, tuple[Reply, ...]] = {}
         self._bare_losses: dict[str, list[ReplyLoss]] = {}
         self._guard: Guard | None = None
@@ -115,7 +120,7 @@ class Bench:
         """Return what the model replies without steering, in the order of ``prompts``."""
         key = prompts_digest(prompts)
         if key not in self._bare:
-            self._bare[key] = self._replies(prompts)
+            self._bare[key] = self._recalled(prompts, (), lambda: self._replies(prompts))
         return self._bare[key]
 
     def steered(self, prompts: Sequence[Prompt], pushes: Sequence[Push]) -> tuple[Reply, ...]:
@@ -124,12 +129,20 @@ class Bench:
         Raises ``VectorError`` for a vector that the bench lacks, or two pushes with one vector.
         """
         self._adopt(pushes)
-        return self._replies(prompts, guarded=True)
+        return self._recalled(prompts, pushes, lambda: self._replies(prompts, guarded=True))
 
     def losses(self, prompts: Sequence[Prompt], replies: Sequence[Reply]) -> list[ReplyLoss]:
         """Return how likely the bare model finds each reply after its prompt."""
+        said = [list(reply.ids) for reply in replies]
+        key = ["losses", prompts_digest(prompts), digest_json(said), self._batch_size]
+        known = self._memory.get(key) if self._memory is not None else None
+        if known is not None:
+            return [ReplyLoss(*row) for row in known]
         asked = [self._ids(prompt) for prompt in prompts]
-        return reply_losses(self.model, asked, [reply.ids for reply in replies], batch_size=self._batch_size)
+        found = reply_losses(self.model, asked, said, batch_size=self._batch_size)
+        if self._memory is not None:
+            self._memory.put(key, [astuple(loss) for loss in found])
+        return found
 
     def bare_losses(self, prompts: Sequence[Prompt]) -> list[ReplyLoss]:
         """Return how likely the bare model finds its own replies."""
@@ -179,17 +192,35 @@ class Bench:
             raise VectorError(f"pushes: {wrong}; the bench has {', '.join(sorted(self.vectors))}")
         if self._guard is None:
             raise VectorError("the bench is not in use: enter it with 'with' before steering")
-        self._guard.reload(_policy(pushes))
+        with warnings.catch_warnings():
+            # What vectors that fight do together is what a study may want to know.
+            warnings.simplefilter("ignore", VectorsFightWarning)
+            self._guard.reload(_policy(pushes))
+
+    def _recalled(
+        self, prompts: Sequence[Prompt], pushes: Sequence[Push], write: Callable[[], tuple[Reply, ...]]
+    ) -> tuple[Reply, ...]:
+        if self._memory is None:
+            return write()
+        said = [[asdict(push), self.vectors[push.vector].digest] for push in pushes]
+        key = ["replies", said, prompts_digest(prompts), self._new_tokens, self._batch_size]
+        known = self._memory.get(key)
+        if known is not None:
+            return tuple(self._reply(ids) for ids in known)
+        found = write()
+        self._memory.put(key, [list(reply.ids) for reply in found])
+        return found
 
     def _replies(self, prompts: Sequence[Prompt], *, guarded: bool = False) -> tuple[Reply, ...]:
         found: list[Reply] = [Reply((), "")] * len(prompts)
         for places, inputs in self._batches(prompts):
             output = self._generate(inputs, guarded=guarded, tokens=self._new_tokens)
             for place, row in zip(places, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-                ids = self._until_end(row)
-                text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
-                found[place] = Reply(tuple(ids), text)
+                found[place] = self._reply(self._until_end(row))
         return tuple(found)
+
+    def _reply(self, ids: Sequence[int]) -> Reply:
+        return Reply(tuple(ids), self.tokenizer.decode(list(ids), skip_special_tokens=True).strip())
 
     def _generate(self, inputs: dict[str, Any], *, guarded: bool, tokens: int, **settings: Any) -> Any:
         settings |= {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": self._pad}

@@ -20,6 +20,7 @@ from guardsteer.host import fingerprint
 from guardsteer.lab.calibrate import Place
 from guardsteer.lab.effects import Bench, Push, random_like
 from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Study, estimate_json, measure
+from guardsteer.lab.memory import Memory
 from guardsteer.steer import Vector, check_binding
 
 __all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "sweep"]
@@ -125,11 +126,13 @@ def sweep(
     new_tokens: int = 48,
     batch_size: int = 32,
     progress: Callable[[str], None] = lambda _: None,
+    memory: Memory | None = None,
 ) -> Sweep:
     """Return every place ranked by its effect on the tuning prompts; the test prompts are left alone.
 
     ``vectors``: one for each site. ``blocks``: some of the vectors' blocks, by default all. ``strengths``:
-    tried at each place, in units of the residual norm there; the best within bounds counts. Raises
+    tried at each place, in units of the residual norm there; the best within bounds counts. What is in
+    ``memory`` is not computed again. Raises
     ``VectorError`` for a study that cannot tell or no vector, and what ``guardsteer.wrap`` raises.
     """
     study.check()
@@ -144,7 +147,9 @@ def sweep(
         bench_vectors |= {vector.card.site: vector, f"{vector.card.site}-random": random_like(vector, seed)}
     spots: list[Spot] = []
     sign = -1.0 if subtract else 1.0
-    with Bench(model, tokenizer, bench_vectors, new_tokens=new_tokens, batch_size=batch_size) as bench:
+    with Bench(
+        model, tokenizer, bench_vectors, new_tokens=new_tokens, batch_size=batch_size, memory=memory
+    ) as bench:
         for vector in vectors:
             chosen = [block for block in vector.blocks if blocks is None or block in blocks]
             for block in chosen:

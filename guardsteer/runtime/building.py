@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from guardsteer.assets import Catalog, find_policy, resolve
+from guardsteer.assets import Catalog, find_policy
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
-from guardsteer.classify import Probe, load_classifier, outputs_of
+from guardsteer.classify import Probe, outputs_of
 from guardsteer.classify.guarded import guarded
 from guardsteer.core.plan import Plan
-from guardsteer.core.policy import Binding, ClassifierSpec, Policy, VectorSpec
+from guardsteer.core.policy import Binding, ClassifierSpec, Policy
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import PolicyError, Problem, SignatureError
 from guardsteer.host import Fingerprint, Layout, check_retraction, check_steering
@@ -20,11 +20,13 @@ from guardsteer.rules import load_binding, load_policy
 from guardsteer.rules.compiling import compile_policy
 from guardsteer.rules.program import Program
 from guardsteer.rules.signing import load_binding_signed, load_policy_signed
+from guardsteer.runtime.bound import Loader
+from guardsteer.runtime.fights import warn_of_fights
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.probing import PlacedProbe
 from guardsteer.runtime.row import Reading, RowKit
 from guardsteer.runtime.text import Vocabulary
-from guardsteer.steer import Vector, check_binding, find_artifact, load_vector
+from guardsteer.steer import Vector, check_binding
 from guardsteer.steer.composing import Composer
 from guardsteer.steer.slots import Placed, make_slots, place_vector
 
@@ -62,35 +64,23 @@ class Builder:
             raise SignatureError("unsigned", message)
         return policy if self.binding is None else replace(policy, binding=self._bound(policy, self.binding))
 
-    def readers(self, policy: Policy) -> dict[str, TextClassifier | Probe]:
-        """Return the policy's classifiers, by name."""
-        base = Path(policy.source).parent
-        return {
-            spec.name: self.classifiers.get(spec.name)
-            or _classifier(spec, base, self.catalog, self.fingerprint)
-            for spec in policy.classifiers
-        }
-
     def build(self, policy: Policy, *, tested: bool = False, required: bool = False) -> Kit:
         """Return the kit of ``policy``; runs the model once to see that steering takes effect.
 
+        Warns of vectors that fight (``VectorsFightWarning``).
         ``tested``: the cases beside it must pass; ``required``: there must be some. Raises what
         ``guardsteer.wrap`` raises, and ``PolicyError`` for cases.
         """
-        base = Path(policy.source).parent
-        readers = self.readers(policy)
-        if tested:
-            _run_cases(policy, readers, required=required)
         for vector in self.vectors.values():
             check_binding(vector, self.fingerprint)
-        placed = [
-            place_vector(
-                spec,
-                self.vectors.get(spec.name) or _load_vector(spec, base, self.catalog, self.fingerprint),
-                self.layout,
-            )
-            for spec in policy.vectors
-        ]
+        loader = Loader(self.catalog, self.fingerprint)
+        readers = loader.classifiers(policy, self.classifiers)
+        vectors = loader.vectors(policy, self.vectors)
+        loader.finish(self.model, policy)
+        if tested:
+            _run_cases(policy, readers, required=required)
+        placed = [place_vector(spec, vector, self.layout) for spec, vector in vectors]
+        warn_of_fights(policy, {spec.name: vector for spec, vector in vectors}, placed)
         kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, readers, placed)
         rows = replace(kit.rows, explain=self.explain)
         kit = replace(kit, rows=rows, candidates=self.candidates)
@@ -135,20 +125,6 @@ def _run_cases(policy: Policy, readers: Mapping[str, TextClassifier | Probe], *,
     if not report.ok:
         message = f"the policy does not pass its own cases:\n{report}"
         raise PolicyError([Problem(str(path), 0, 0, message, "mend it, or the case; policy test shows them")])
-
-
-def _classifier(
-    spec: ClassifierSpec, base: Path, catalog: Catalog, identity: Fingerprint
-) -> TextClassifier | Probe:
-    found = load_classifier(spec, base, catalog)
-    if isinstance(found, Probe):
-        found.check(identity)
-    return found
-
-
-def _load_vector(spec: VectorSpec, base: Path, catalog: Catalog, identity: Fingerprint) -> Vector:
-    path = resolve("vectors", spec.use, base, catalog)
-    return load_vector(find_artifact(path, identity) if path.is_dir() else path, fingerprint=identity)
 
 
 def _kit(
