@@ -1,97 +1,76 @@
-"""What to measure on replies: every metric is a function from prompts and replies to one number a reply.
+"""The register of metrics: one number a reply, by a name that the command line and a recipe can give.
 
-A user's own metric is a function of the same form. Metrics that need the model are in
-``guardsteer.lab.model_metrics``.
+A metric is a function from prompts and replies to numbers; a user's own is one of the same form. Those that
+read text are in ``guardsteer.lab.text_metrics``, those that need a model in ``guardsteer.lab.model_metrics``.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
-
-import re2
+from typing import Any
 
 from guardsteer.assets import Catalog, resolve
 from guardsteer.classify import load_folder
 from guardsteer.core.signals import TextClassifier
-from guardsteer.errors import AssetError
-from guardsteer.evaluate.vader import compounds
+from guardsteer.errors import AssetError, GuardsteerError
+from guardsteer.lab.model_metrics import OfModel, bound, perplexity
 from guardsteer.lab.prompts import Prompt
+from guardsteer.lab.text_metrics import (
+    Metric,
+    distinct,
+    expected,
+    follows,
+    judged,
+    pattern,
+    refusing,
+    repetition,
+    vader,
+    words,
+)
 
 __all__ = [
+    "KINDS",
+    "Kind",
     "Metric",
+    "OfModel",
+    "bound",
     "check_scores",
     "classifier_score",
     "distinct",
     "expected",
+    "follows",
     "judged",
     "metric_named",
     "pattern",
+    "refusing",
     "repetition",
+    "scored",
     "vader",
     "words",
 ]
 
-Metric: TypeAlias = Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
-"""From prompts and the reply to each to one finite number each. It must not depend on the order of rows."""
-
-NAMES = "vader, classifier:NAME, classifier:NAME.OUTPUT, regex:PATTERN, expected, words, distinct:N, "
-NAMES += "repetition:N and python:MODULE:FUNCTION"
-
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_WORD = re.compile(r"\w+")
-_BLANKS = re.compile(r"(\{prompt\}|\{reply\})")
+_LARGEST_TEMPLATE_BYTES = 1 << 16
 
 
-def vader(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
-    """Return the sentiment of each reply, -1 to 1 (Hutto and Gilbert, 2014); ``AssetError`` without it."""
-    return compounds(replies)
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One entry of the register.
 
-
-def words(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
-    """Return the number of words of each reply."""
-    return [float(len(_WORD.findall(reply))) for reply in replies]
-
-
-def expected(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
-    """Return 1.0 where a reply holds what its prompt expects, whatever the case and white space, else 0.0.
-
-    Raises ``AssetError`` for a prompt that expects nothing.
+    ``make`` gets what follows the kind's name and a colon, "" for nothing. ``runs_code``: making one runs
+    code that the name points to, so that no file from elsewhere may name it. ``needs``: it names a folder,
+    looked up in the catalogue.
     """
-    missing = [prompt.id for prompt in prompts if not prompt.expected]
-    if missing:
-        raise AssetError(
-            f"metric 'expected': {len(missing)} prompts expect nothing, the first {missing[0]!r}; give each "
-            "an 'expected'"
-        )
-    return [
-        float(_plain(prompt.expected) in _plain(reply))
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
 
-
-def pattern(expression: str) -> Metric:
-    """Return the metric that is 1.0 where RE2's ``expression`` is found in a reply, else 0.0.
-
-    Raises ``AssetError`` for an expression that RE2 does not know.
-    """
-    options = re2.Options()
-    options.log_errors = False  # the error is ours to tell, not the library's to print
-    try:
-        compiled = re2.compile(expression, options)
-    except re2.error as error:
-        told = error.args[0]
-        reason = told.decode(errors="replace") if isinstance(told, bytes) else str(error)
-        raise AssetError(f"metric 'regex:{expression}': {reason}") from error
-
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
-        return [float(compiled.search(reply) is not None) for reply in replies]
-
-    return score
+    form: str
+    says: str
+    example: str
+    make: Callable[[str, Catalog], Metric]
+    runs_code: bool = False
+    needs: str | None = None
 
 
 def classifier_score(classifier: TextClassifier, output: str | None = None) -> Metric:
@@ -115,82 +94,59 @@ def classifier_score(classifier: TextClassifier, output: str | None = None) -> M
     return score
 
 
-def distinct(n: int = 2) -> Metric:
-    """Return the metric that is the share of different n-grams of words (distinct-n, Li et al., 2016).
+def metric_named(
+    name: str, catalog: Catalog | None = None, *, kinds: Mapping[str, Kind] | None = None
+) -> Metric:
+    """Return the metric of a name, as the command line and recipes take it.
 
-    A reply without an n-gram has share 1.0.
+    ``kinds``: another register, such as ``{**KINDS, "mine": Kind(...)}``. ``python:`` and ``judge:`` import a
+    module, so they run its code. Raises ``AssetError``, which says what there is, or what is wrong with what
+    follows the name.
     """
-
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
-        return [_distinct(_WORD.findall(reply.casefold()), n) for reply in replies]
-
-    return score
-
-
-def repetition(n: int = 3) -> Metric:
-    """Return the metric that is the share of n-grams of words that repeat an earlier one, 0 to 1."""
-    share = distinct(n)
-
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
-        return [1.0 - value for value in share(prompts, replies)]
-
-    return score
+    register = KINDS if kinds is None else kinds
+    kind, colon, rest = name.partition(":")
+    entry = register.get(kind)
+    wants = entry is not None and ":" in entry.form
+    if entry is None or bool(colon) != wants or bool(rest) != wants:
+        meant = f"; {kind} is written {entry.form}, such as {entry.example}" if entry is not None else ""
+        forms = ", ".join(each.form for each in register.values())
+        raise AssetError(f"metric {name!r}: there is no such metric{meant}; there are {forms}")
+    return entry.make(rest, catalog or Catalog())
 
 
-def judged(ask: Callable[[str], str], template: str, *, lowest: float = 1.0, highest: float = 5.0) -> Metric:
-    """Return the metric that is the number which a judge, a language model say, gives each reply.
-
-    ``ask`` takes a question and returns the judge's words. ``template`` holds ``{prompt}`` and ``{reply}``;
-    the last number of the judge's words counts. Raises ``AssetError`` where there is none between
-    ``lowest`` and ``highest``: a judge that did not judge is not taken for an opinion.
-    """
-    if "{prompt}" not in template or "{reply}" not in template:
-        raise AssetError("a judge's template must hold {prompt} and {reply}")
-
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
-        scores = []
-        for prompt, reply in zip(prompts, replies, strict=True):
-            # In one pass, so that a prompt that speaks of {reply} is not filled in a second time.
-            filled = {"{prompt}": prompt.text, "{reply}": reply}
-            said = ask("".join(filled.get(piece, piece) for piece in _BLANKS.split(template)))
-            numbers = [float(number) for number in _NUMBER.findall(said)]
-            if not numbers or not lowest <= numbers[-1] <= highest:
-                raise AssetError(
-                    f"the judge said {said!r:.80} of prompt {prompt.id!r}, expected a number from "
-                    f"{lowest:g} to {highest:g} at the end"
-                )
-            scores.append(numbers[-1])
-        return scores
-
-    return score
-
-
-def metric_named(name: str, catalog: Catalog | None = None) -> Metric:
-    """Return the metric of a name, as the command line takes it; ``AssetError`` says which there are.
-
-    ``python:MODULE:FUNCTION`` imports the module, so it runs that module's code.
-    """
-    kind, _, rest = name.partition(":")
-    plain: dict[str, Metric] = {"vader": vader, "words": words, "expected": expected}
-    if name in plain:
-        return plain[name]
-    if kind == "classifier" and rest:
-        return _of_classifier(rest, catalog or Catalog())
-    if kind == "regex" and rest:
-        return pattern(rest)
-    if kind in ("distinct", "repetition") and rest.isdecimal() and int(rest) > 0:
-        return distinct(int(rest)) if kind == "distinct" else repetition(int(rest))
-    if kind == "python" and rest.count(":") == 1:
-        return _imported(*rest.split(":"))
-    raise AssetError(f"metric {name!r}: there is no such metric; there are {NAMES}")
+def scored(name: str, metric: Metric, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
+    """Return a metric's numbers; ``AssetError`` where it fails or gives no finite number for each reply."""
+    try:
+        found = metric(prompts, replies)
+    except GuardsteerError:
+        raise
+    except Exception as error:  # A user's function may raise anything.
+        raise AssetError(f"metric {name!r}: it raised {type(error).__name__}: {error}") from error
+    return check_scores(name, found, len(replies))
 
 
 def check_scores(name: str, scores: Sequence[float], rows: int) -> list[float]:
     """Return a metric's numbers; ``AssetError`` unless it gave one finite number for each of ``rows``."""
-    found = [float(score) for score in scores]
+    try:
+        found = [float(score) for score in scores]
+    except (TypeError, ValueError) as error:
+        raise AssetError(f"metric {name!r}: got {scores!r:.60}, expected a list of {rows} numbers") from error
     if len(found) != rows or not all(math.isfinite(score) for score in found):
         raise AssetError(f"metric {name!r}: got {len(found)} numbers for {rows} replies, or one not finite")
     return found
+
+
+def _plain(metric: Metric) -> Callable[[str, Catalog], Metric]:
+    return lambda _rest, _catalog: metric
+
+
+def _of_words(name: str, make: Callable[[int], Metric]) -> Callable[[str, Catalog], Metric]:
+    def made(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+        if not (rest.isascii() and rest.isdecimal() and 0 < int(rest[:4]) < 100):
+            raise AssetError(f"metric '{name}:{rest}': got {rest!r}, expected a number of words from 1 to 99")
+        return make(int(rest))
+
+    return made
 
 
 def _of_classifier(rest: str, catalog: Catalog) -> Metric:
@@ -202,21 +158,111 @@ def _of_classifier(rest: str, catalog: Catalog) -> Metric:
     return classifier_score(found, output or None)
 
 
-def _imported(module: str, function: str) -> Metric:
-    try:
-        found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise AssetError(f"metric 'python:{module}:{function}': {error}") from error
-    if not callable(found):
-        raise AssetError(f"metric 'python:{module}:{function}': it is not a function")
-    metric: Metric = found
+def _of_trait(rest: str, catalog: Catalog) -> Metric:
+    # A recipe may name its metric, so the reader of recipes stands above this module.
+    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.traits import trait_reader
+
+    return trait_reader(load_recipe(resolve("vectors", rest, Path(), catalog)))
+
+
+def _imported(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+    metric: Metric = _function(f"python:{rest}", rest)
     return metric
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _of_judge(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+    function, _, path = rest.rpartition(":")
+    if function.count(":") != 1 or not path:
+        raise AssetError(f"metric 'judge:{rest}': expected judge:MODULE:FUNCTION:FILE, its template last")
+    ask = _function(f"judge:{rest}", function)
+    try:
+        with Path(path).open("rb") as file:
+            template = file.read(_LARGEST_TEMPLATE_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AssetError(f"metric 'judge:{rest}': {path} cannot be read: {error}") from error
+    return judged(ask, template)
 
 
-def _distinct(found: Sequence[str], n: int) -> float:
-    grams = [tuple(found[place : place + n]) for place in range(len(found) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 1.0
+def _function(name: str, given: str) -> Any:
+    module, _, function = given.partition(":")
+    if not module or not function or ":" in function:
+        raise AssetError(f"metric {name!r}: expected MODULE:FUNCTION, got {given!r}")
+    try:
+        found = getattr(import_module(module), function)
+    except Exception as error:  # Importing runs the module, which may raise anything.
+        raise AssetError(f"metric {name!r}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise AssetError(f"metric {name!r}: it is not a function")
+    return found
+
+
+def _divergence(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+    raise AssetError(
+        "metric 'kl': it compares two models' next tokens and so is none of a reply. Every calibration "
+        "measures it on off-target prompts: choose them with --off-target and bound it with --kl"
+    )
+
+
+KINDS: Mapping[str, Kind] = {
+    "vader": Kind("vader", "sentiment, -1 to 1; needs vaderSentiment", "vader", _plain(vader)),
+    "classifier": Kind(
+        "classifier:NAME[.OUTPUT]",
+        "score, 0 to 1, of a classifier of guardsteer on the reply, by catalogue name or path",
+        "classifier:hostility",
+        _of_classifier,
+        needs="classifiers",
+    ),
+    "trait": Kind(
+        "trait:RECIPE",
+        "probability, 0 to 1, that the reply is of a recipe's positive side, by a reader of its pairs",
+        "trait:formality",
+        _of_trait,
+        needs="vectors",
+    ),
+    "regex": Kind(
+        "regex:PATTERN", "1 where RE2 finds the pattern", "regex:(?i)thank you", lambda r, _: pattern(r)
+    ),
+    "expected": Kind(
+        "expected", "1 where the reply holds its prompt's `expected`", "expected", _plain(expected)
+    ),
+    "follows": Kind(
+        "follows", "1 where the reply is all that its prompt's `expect` asks", "follows", _plain(follows)
+    ),
+    "refusing": Kind(
+        "refusing", "1 where the reply opens with a refusal, in English", "refusing", _plain(refusing)
+    ),
+    "words": Kind("words", "number of words", "words", _plain(words)),
+    "distinct": Kind(
+        "distinct:N", "share of different n-grams of words", "distinct:2", _of_words("distinct", distinct)
+    ),
+    "repetition": Kind(
+        "repetition:N",
+        "share of n-grams of words that repeat",
+        "repetition:3",
+        _of_words("repetition", repetition),
+    ),
+    "perplexity": Kind(
+        "perplexity",
+        "of the reply under the bare model",
+        "perplexity",
+        _plain(OfModel("perplexity", perplexity)),
+    ),
+    "kl": Kind("kl", "divergence on off-target prompts: measured always, bounded by --kl", "kl", _divergence),
+    "python": Kind(
+        "python:MODULE:FUNCTION",
+        "a function of yours, from prompts and replies to one number a reply; the module is run",
+        "python:my_metrics:politeness",
+        _imported,
+        runs_code=True,
+    ),
+    "judge": Kind(
+        "judge:MODULE:FUNCTION:FILE",
+        "number from 1 to 5 that ends what your function answers to the question in FILE, which holds "
+        "{prompt} and {reply}; the module is run",
+        "judge:my_judge:ask:rubric.txt",
+        _of_judge,
+        runs_code=True,
+    ),
+}
+"""What there is, by name. ``guardsteer vectors metrics`` prints it."""

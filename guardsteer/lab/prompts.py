@@ -14,6 +14,7 @@ from typing import Any
 from guardsteer.core.digests import digest_bytes, digest_parts
 from guardsteer.errors import AssetError, Problem
 from guardsteer.lab.contrast import Recipe
+from guardsteer.lab.instructions import Expectation, expectations
 
 __all__ = [
     "Prompt",
@@ -31,11 +32,15 @@ _LARGEST_FILE_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation that ends with the user. ``expected``: what a right answer says, for task metrics."""
+    """A conversation that ends with the user.
+
+    ``expected``: what a right answer says, for task metrics. ``expect``: what can be checked of its form.
+    """
 
     id: str
     messages: tuple[Mapping[str, str], ...]
     expected: str = ""
+    expect: tuple[Expectation, ...] = ()
 
     @property
     def text(self) -> str:
@@ -51,8 +56,9 @@ def user_prompt(text: str, *, id: str = "", expected: str = "") -> Prompt:
 def load_prompts(path: Path) -> tuple[Prompt, ...]:
     """Return the prompts of a file: one text a line (``.txt``), or JSON Lines.
 
-    A JSON line holds ``text`` or ``messages``, and may hold ``id`` and ``expected``. Repeated prompts count
-    once. Raises ``AssetError`` with every line that holds none, and where there is no prompt at all.
+    A JSON line holds ``text`` or ``messages``, and may hold ``id``, ``expected`` and ``expect``, a mapping as
+    in ``guardsteer.lab.instructions``. Repeated prompts count once. Raises ``AssetError`` with every line
+    that holds none, and where there is no prompt at all.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE_BYTES:
@@ -81,9 +87,11 @@ def load_prompts(path: Path) -> tuple[Prompt, ...]:
 def _prompt(row: Any) -> Prompt:
     if not isinstance(row, dict) or ("text" in row) == ("messages" in row):
         raise ValueError('expected {"text": ...} or {"messages": [...]}, one of the two')
-    strange = sorted(set(row) - {"text", "messages", "id", "expected"})
+    strange = sorted(set(row) - {"text", "messages", "id", "expected", "expect"})
     if strange:
-        raise ValueError(f"unknown fields {', '.join(strange)}; known are text, messages, id and expected")
+        raise ValueError(
+            f"unknown fields {', '.join(strange)}; known are text, messages, id, expected and expect"
+        )
     turns = row.get("messages", [{"role": "user", "content": row.get("text")}])
     whole = isinstance(turns, list) and all(
         isinstance(turn, dict) and turn.get("role") in _ROLES and isinstance(turn.get("content"), str)
@@ -94,7 +102,8 @@ def _prompt(row: Any) -> Prompt:
     if not all(isinstance(row.get(name, ""), str) for name in ("id", "expected")):
         raise ValueError("id and expected must be text")
     name = row.get("id") or digest_bytes(json.dumps(turns).encode())[3:15]
-    return Prompt(name, tuple(turns), row.get("expected", ""))
+    expect = expectations(row["expect"]) if "expect" in row else ()
+    return Prompt(name, tuple(turns), row.get("expected", ""), expect)
 
 
 def recipe_prompts(recipe: Recipe) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
@@ -132,10 +141,13 @@ def few(prompts: Sequence[Prompt], most: int) -> tuple[Prompt, ...]:
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
     """Return the digest of prompts in their order."""
-    return digest_parts(
-        json.dumps([prompt.id, [dict(turn) for turn in prompt.messages], prompt.expected]).encode()
-        for prompt in prompts
-    )
+    return digest_parts(json.dumps(_told(prompt)).encode() for prompt in prompts)
+
+
+def _told(prompt: Prompt) -> list[Any]:
+    told: list[Any] = [prompt.id, [dict(turn) for turn in prompt.messages], prompt.expected]
+    # Added only where there is one, so that digests of prompts without it stay what they were.
+    return [*told, [[each.kind, each.value] for each in prompt.expect]] if prompt.expect else told
 
 
 def _words(prompt: Prompt) -> str:

@@ -10,10 +10,11 @@ from statistics import mean, pstdev
 from typing import Literal, get_args
 
 from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Part, Recipe, Side, part_of
+from guardsteer.lab.near_copies import near_copies
 
 __all__ = ["Finding", "check_recipe"]
 
-Kind = Literal["few_pairs", "length", "word", "imbalance", "repeats", "coverage"]
+Kind = Literal["few_pairs", "length", "word", "imbalance", "repeats", "near_leak", "coverage"]
 
 ENOUGH_PAIRS = 500
 """From so many pairs on, more of them hardly turn a direction."""
@@ -23,6 +24,7 @@ _TELLTALE = 0.6
 _LARGEST_GROUP = 0.5
 _REPEATED = 0.2
 _FEWEST_TO_COUNT = 20
+_LETTERS = 3
 _WORD = re.compile(r"[\w']+")
 
 
@@ -35,7 +37,7 @@ class Finding:
 
 
 def check_recipe(recipe: Recipe) -> tuple[Finding, ...]:
-    """Return what is doubtful about a recipe that loads: confounds, imbalance, repeats, gaps in coverage.
+    """Return what is doubtful about a recipe that loads: confounds, imbalance, repeats, leaks, gaps.
 
     Fewer than ``FEWEST_PAIRS`` pairs, repeated pairs and text that is in two parts of the split are mistakes,
     which ``load_recipe`` refuses.
@@ -46,6 +48,7 @@ def check_recipe(recipe: Recipe) -> tuple[Finding, ...]:
         _words,
         _imbalance,
         _repeats,
+        _near_leaks,
         _coverage,
     )
     return tuple(finding for check in checks for finding in check(recipe))
@@ -114,7 +117,7 @@ def _imbalance(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("imbalance", f"group {name!r} has {count} of {len(recipe.pairs)} pairs")
     letters = Counter(_reply(pair.positive).strip() for pair in recipe.pairs)
     letter, often = letters.most_common(1)[0] if letters else ("", 0)
-    if 0 < len(letter) <= 3 and often > 0.6 * len(recipe.pairs):
+    if 0 < len(letter) <= _LETTERS and often > 0.6 * len(recipe.pairs):
         yield Finding(
             "imbalance",
             f"the positive answer is {letter} in {often} of {len(recipe.pairs)} pairs: swap choices until no "
@@ -125,10 +128,40 @@ def _imbalance(recipe: Recipe) -> Iterator[Finding]:
 def _repeats(recipe: Recipe) -> Iterator[Finding]:
     for name, side in (("positive", _positive), ("negative", _negative)):
         replies = [" ".join(_words_of(_reply(side(pair)))) for pair in recipe.pairs]
-        replies = [reply for reply in replies if len(reply) > 3]
+        replies = [reply for reply in replies if len(reply) > _LETTERS]
         repeated = len(replies) - len(set(replies))
         if replies and repeated > _REPEATED * len(replies):
             yield Finding("repeats", f"{repeated} of {len(replies)} {name} replies are repeats of another")
+
+
+def _near_leaks(recipe: Recipe) -> Iterator[Finding]:
+    """Yield how many texts to judge on are nearly one that the direction is read from or tuned on."""
+    parts = {part: recipe.part(part) for part in get_args(Part)}
+    for part, earlier in (("tuning", ("extraction",)), ("test", ("extraction", "tuning"))):
+        seen = [pair for name in earlier for pair in parts[name]]
+        for what, texts in (("conversations", _conversations), ("replies", _replies)):
+            held, others = texts(parts[part], recipe.prompt), texts(seen, recipe.prompt)
+            found = near_copies([text for _, text in held], [text for _, text in others])
+            if found:
+                closest = max(found, key=lambda copy: copy.resemblance)
+                first, second = held[closest.place][0], others[closest.other][0]
+                yield Finding(
+                    "near_leak",
+                    f"{len(found)} of {len(held)} {what} of the {part} part are nearly those of an earlier "
+                    f"part (closest: {first} and {second}, resemblance {closest.resemblance:.2f}): figures "
+                    "on it flatter; give such pairs one group, the same name before a '/'",
+                )
+
+
+def _conversations(pairs: Sequence[ContrastPair], shared: str | None) -> list[tuple[str, str]]:
+    texts = [(pair.id, "\n".join(message["content"] for message in pair.messages)) for pair in pairs]
+    return [(name, text) for name, text in texts if text != shared]
+
+
+def _replies(pairs: Sequence[ContrastPair], shared: str | None) -> list[tuple[str, str]]:  # noqa: ARG001
+    sides = [(pair.id, _reply(side)) for pair in pairs for side in (pair.positive, pair.negative)]
+    # The letter of a choice is an answer that many pairs share without leaking anything.
+    return [(name, text) for name, text in sides if len(text.strip()) > _LETTERS]
 
 
 def _coverage(recipe: Recipe) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from guardsteer.errors import AssetError
 from guardsteer.lab.contrast import Measure
-from guardsteer.lab.metrics import metric_named
+from guardsteer.lab.metrics import KINDS, metric_named
 from guardsteer.steer.strict_json import NOT_BLANK
 
 __all__ = ["MeasureRow"]
@@ -20,12 +20,13 @@ __all__ = ["MeasureRow"]
 
 def _known(metric: str) -> str:
     kind, _, rest = metric.partition(":")
-    if kind == "python":
-        raise ValueError("a recipe may not name code to run; name a python: metric where you prepare")
-    if kind == "classifier":
+    known = KINDS.get(kind)
+    if known is not None and known.runs_code:
+        raise ValueError(f"a recipe may not name code to run; name a {kind}: metric where you prepare")
+    if known is not None and known.needs:
         # Looked up where it is used, since a recipe is also read where the classifier is not installed.
         if not rest or rest.startswith((".", "/")):
-            raise ValueError(f"got {metric!r}, expected classifier:NAME, a name of the catalogue")
+            raise ValueError(f"got {metric!r}, expected {kind}:NAME, a name of the catalogue")
         return metric
     try:
         metric_named(metric)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from hypothesis import strategies as st
 from guardsteer.classify import PatternClassifier
 from guardsteer.errors import AssetError
 from guardsteer.lab.metrics import (
+    KINDS,
+    Kind,
+    bound,
     check_scores,
     classifier_score,
     distinct,
@@ -19,11 +24,14 @@ from guardsteer.lab.metrics import (
     metric_named,
     pattern,
     repetition,
+    scored,
     words,
 )
 from guardsteer.lab.model_metrics import nats_a_token
 from guardsteer.lab.prompts import Prompt, few, load_prompts, split_prompts, user_prompt
+from guardsteer.lab.recipe import load_recipe
 from tests.lab.chats import chat_model, chat_tokenizer
+from tests.lab.test_shipped_recipes import AUTHORED
 
 ASKED = [user_prompt("Where is it?", expected="the  Shed")]
 
@@ -134,3 +142,106 @@ def test_a_prompts_part_does_not_depend_on_the_others(texts: list[str], text: st
 
     prompt = user_prompt(text)
     assert part([prompt]) == part([*(user_prompt(each) for each in texts), prompt])
+
+
+def test_every_entry_of_the_register_is_written_as_its_example_says() -> None:
+    for name, kind in KINDS.items():
+        assert kind.form.partition(":")[0] == kind.example.partition(":")[0] == name
+        assert (":" in kind.form) == (":" in kind.example)
+        if not kind.runs_code and name != "kl":
+            assert callable(metric_named(kind.example))
+
+
+def test_every_metric_is_in_the_guide() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "calibration.md").read_text(encoding="utf-8")
+    for kind in KINDS.values():
+        assert f"| `{kind.form}` |" in guide
+        assert f"`{kind.example}`" in guide
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("words:3", "words is written words"),
+        ("distinct", "distinct is written distinct:N, such as distinct:2"),
+        ("distinct:100", "a number of words from 1 to 99"),
+        ("kl", "choose them with --off-target and bound it with --kl"),
+        ("judge:os", "expected judge:MODULE:FUNCTION:FILE"),
+        ("judge:os:getcwd:nowhere.txt", "nowhere.txt cannot be read"),
+        ("python:nowhere:f", "ModuleNotFoundError"),
+        ("trait:nope", "no vector named 'nope'"),
+        ("classifier:nope", "no classifier named 'nope'"),
+    ],
+)
+def test_a_metric_written_wrongly_is_told_how_it_is_written(name: str, told: str) -> None:
+    with pytest.raises(AssetError, match=re.escape(told)):
+        metric_named(name)
+
+
+def test_a_metric_of_the_users_that_fails_is_told_by_its_name() -> None:
+    def broken(*_: object) -> list[float]:
+        raise KeyError("tone")
+
+    for metric, told in ((broken, "KeyError: 'tone'"), (lambda *_: None, "got None, expected a list of 1")):
+        with pytest.raises(AssetError, match=f"metric 'mine'.*{told}"):
+            scored("mine", metric, ASKED, ["a"])  # type: ignore[arg-type]
+
+
+def test_a_judge_is_named_with_its_question_in_a_file(tmp_path: Path) -> None:
+    rubric = tmp_path / "rubric.txt"
+    rubric.write_text("{prompt} {reply} Rate it from 1 to 5. Some answer 4")
+    judge = metric_named(f"judge:tests.lab.test_metrics:echo:{rubric}")
+    assert judge(ASKED, ["There."]) == [4.0]
+
+
+def echo(question: str) -> str:
+    """Answer with the question."""
+    return question
+
+
+def test_a_register_can_hold_kinds_of_the_users_own() -> None:
+    mine = {**KINDS, "shout": Kind("shout", "capital letters", "shout", lambda _rest, _catalog: words)}
+    assert metric_named("shout", kinds=mine) is words
+    with pytest.raises(AssetError, match="no such metric"):
+        metric_named("shout")
+
+
+def test_perplexity_waits_for_its_model_and_is_the_exponential_of_the_loss() -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    unbound = metric_named("perplexity")
+    with pytest.raises(AssetError, match="needs a model"):
+        scored("perplexity", unbound, ASKED, ["ab"])
+    found = bound(unbound, model, tokenizer)(ASKED, ["ab"])[0]
+    assert math.log(found) == pytest.approx(nats_a_token(model, tokenizer)(ASKED, ["ab"])[0])
+    assert bound(words, model, tokenizer) is words
+
+
+def test_refusals_are_found_by_their_phrases_and_politeness_is_not_taken_for_one() -> None:
+    replies = [
+        "I'm sorry, but I can't help with that.",
+        "As an AI, I do not judge.",
+        "I must decline to answer.",
+        "I am sorry to hear that your bill is wrong.",
+        "You can't park there, but I can help.",
+        "Sure. " + "x" * 300 + " I can't help with that.",
+    ]
+    assert metric_named("refusing")(ASKED * 6, replies) == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_the_guide_says_how_many_refusals_the_phrases_find() -> None:
+    root = Path(__file__).resolve().parents[2]
+    refusals = [pair.positive.reply or "" for pair in load_recipe(root / "vectors" / "refusal").pairs]
+    others = [
+        side.reply or ""
+        for name in AUTHORED
+        if name != "refusal"
+        for pair in load_recipe(root / "vectors" / name).pairs
+        for side in (pair.positive, pair.negative)
+    ]
+    refusing = metric_named("refusing")
+    found, wrong = (int(sum(refusing([], replies))) for replies in (refusals, others))
+    guide = (root / "docs" / "calibration.md").read_text(encoding="utf-8")
+    assert f"of the {len(refusals)} refusals" in guide
+    assert (
+        f"it finds {found}, and of {len(others):,} replies of the other recipes it takes {wrong} for" in guide
+    )
