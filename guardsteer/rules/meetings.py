@@ -86,9 +86,7 @@ class Meetings:
     def _beaters(self, rule: _Rule, vector: str) -> Iterator[Goal]:
         """Yield that those do not act which would take the place of ``rule`` in steering with ``vector``."""
         for other in self._rules:
-            if other is rule or other.spec.revise is not None:
-                continue
-            if MODES.index(other.mode) < MODES.index(rule.mode):
+            if other is rule or MODES.index(other.mode) < MODES.index(rule.mode):
                 continue
             if other.spec.halt or vector in other.spec.disable:
                 yield other.reading, _ANY & ~surely_acts(other.spec, steering=False)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
+from itertools import product
+from typing import Any
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardsteer.core.policy import Policy
 from guardsteer.rules import parse_policy
 from guardsteer.rules.meetings import Meetings
+from tests.rules.random_policies import VECTORS, contexts, policies, signals
 from tests.rules.support import outputs_of
+from tests.rules.test_engine import Run
 
 HEAD = """\
 guardsteer: 1
@@ -101,3 +110,23 @@ def test_a_rule_that_keeps_its_last_state_may_meet_what_excludes_it_when_decided
     keeping = f"id: a, when: billing, on_error: last_state, {WARM}"
     excluded = f"id: b, when: '!billing || request.tier == 1', {CALM}"
     assert meetings(keeping, excluded) == [("a", "b")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(policy=policies(), context=contexts, rows=st.lists(st.tuples(signals, st.integers(0, 3)), max_size=10))
+def test_whatever_acts_at_once_in_a_run_was_foreseen(
+    policy: Policy, context: dict[str, Any], rows: list[tuple[tuple[float, ...], int]]
+) -> None:
+    everywhere = tuple(replace(vector, positions=("all",)) for vector in policy.vectors)
+    policy = replace(policy, vectors=everywhere)
+    foreseen = {(each.first_rule, each.second_rule) for each in Meetings(policy).of(*VECTORS)}
+    run = Run.of(policy, {"context": context, "overrides": {}, "mode": "enforce"}, {})
+    for scores, drop in rows:
+        _, plan = run.step({"signals": scores, "sentence": False})
+        first, second = (
+            {policy.rules[plan.rules[channel]].id for channel in channels if plan.strengths[channel]}
+            for channels in run.program.of_vector
+        )
+        assert set(product(first, second)) <= foreseen
+        if plan.revise >= 0:
+            run.revise(plan.revise, drop)

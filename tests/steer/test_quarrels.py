@@ -38,23 +38,23 @@ def test_signs_count(first: float, second: float, cosine: float, wrong: str) -> 
 
 def test_pushes_the_same_way_are_left_alone_while_both_stay_in_their_windows() -> None:
     near = push("a", 0.3, highest=0.5), push("b", 0.2, highest=0.6)
-    assert quarrel(*near, cosine=0.6) == ""
+    assert quarrel(near[0], near[1], 0.6) == ""
     beyond = push("a", 0.4, highest=0.5), push("b", 0.2, highest=0.6)
-    assert "strength 0.52 along 'a', whose window ends at 0.50" in quarrel(*beyond, cosine=0.6)
-    assert "along 'a'" in quarrel(*reversed(beyond), cosine=0.6)
+    assert "strength 0.52 along 'a', whose window ends at 0.50" in quarrel(beyond[0], beyond[1], 0.6)
+    assert "along 'a'" in quarrel(beyond[1], beyond[0], 0.6)
 
 
 def test_a_budget_bounds_what_pushes_the_same_way_reach_and_mends_no_contest() -> None:
     beyond = push("a", 0.4, highest=0.5), push("b", 0.4, highest=0.6)
-    assert quarrel(*beyond, cosine=0.9, budget=0.5) == ""
-    assert "strength 0.55 along 'a'" in quarrel(*beyond, cosine=0.9, budget=0.55)
+    assert quarrel(beyond[0], beyond[1], 0.9, budget=0.5) == ""
+    assert "strength 0.55 along 'a'" in quarrel(beyond[0], beyond[1], 0.9, budget=0.55)
     assert quarrel(push("a", 0.4), push("b", 0.4), cosine=0.9, budget=3.0) == ""
-    assert "against" in quarrel(*beyond, cosine=-0.9, budget=0.1)
+    assert "against" in quarrel(beyond[0], beyond[1], -0.9, budget=0.1)
 
 
 def test_strengths_count_in_the_norms_of_their_own_vectors() -> None:
     pair = push("a", 0.3, highest=0.5, norm=10.0), push("b", 0.3, highest=9.0, norm=2.0)
-    assert quarrel(*pair, cosine=1.0) == ""
+    assert quarrel(pair[0], pair[1], 1.0) == ""
     assert "along 'b'" in quarrel(pair[0], push("b", 0.3, highest=1.7, norm=2.0), cosine=1.0)
 
 
