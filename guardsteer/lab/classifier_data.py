@@ -21,19 +21,28 @@ Part: TypeAlias = Literal["train", "tune", "test"]
 
 _MOST_PROBLEMS = 20
 _FIELD_BYTES = 2**24
+_FURTHER = ("source", "slice", "group")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text and its label."""
+    """A text and its label.
+
+    ``source`` and ``slice``: where it is from, for figures of their own. ``group``: what examples share
+    that may not stand on both sides of a split.
+    """
 
     text: str
     label: str
+    source: str = ""
+    slice: str = ""
+    group: str = ""
 
 
 def read_examples(path: Path, *, text_column: str, label_column: str) -> list[Example]:
     """Return the examples of a CSV file with a header, or of a JSONL file with one object a line.
 
+    Columns called ``source``, ``slice`` and ``group`` are taken along where they are text.
     Raises ``ClassifierError`` that lists the lines that hold none.
     """
     examples, problems = [], []
@@ -41,7 +50,8 @@ def read_examples(path: Path, *, text_column: str, label_column: str) -> list[Ex
         for line, row in _rows(path):
             text, label = row.get(text_column), row.get(label_column)
             if isinstance(text, str) and isinstance(label, (str, int)):
-                examples.append(Example(text, str(label)))
+                further = {name: row[name] for name in _FURTHER if isinstance(row.get(name), str)}
+                examples.append(Example(text, str(label), **further))
                 continue
             wanted = f"{text_column!r} and {label_column!r}"
             problems.append(

@@ -18,9 +18,21 @@ from guardsteer.classify.characters import StripAccents
 from guardsteer.classify.reading import Analyzer
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifier_data import Example, Part, part_of
+from guardsteer.lab.classifier_groups import groups_of
 from guardsteer.lab.measures import metrics_for, operating_points, with_intervals
 
-__all__ = ["PARTS", "About", "Settings", "Training", "card_of", "classes_of", "figures", "fit", "split_rows"]
+__all__ = [
+    "PARTS",
+    "About",
+    "Numbers",
+    "Settings",
+    "Training",
+    "card_of",
+    "classes_of",
+    "figures",
+    "fit",
+    "split_rows",
+]
 
 PARTS: tuple[Part, ...] = ("train", "tune", "test")
 
@@ -47,7 +59,11 @@ class Settings:
     ``positive``: with two labels, the one whose probability is the output ``score``. ``penalties``:
     inverse strengths of the L2 penalty (scikit-learn's C) to choose from by the tuning rows' log
     loss. ``max_features``: size of the vocabulary (tfidf) or of the hash (hashing).
-    ``tune`` and ``test``: shares of the texts kept out of training.
+    ``tune`` and ``test``: shares of the texts kept out of training; ``grouped`` keeps examples of one group,
+    and those that are nearly the same, in one part. ``prefixes``: beginnings of each text, of
+    ``shortest_prefix`` words at least, that are trained and tuned on beside it; ``splices``: texts put behind
+    the beginning of another of the negative label. ``calibrated``: probabilities are fitted to the tuning rows (Platt, 1999;
+    with several labels, by one temperature: Guo et al., 2017).
     """
 
     vectorizer: Literal["tfidf", "hashing"] = "tfidf"
@@ -68,6 +84,11 @@ class Settings:
     tune: float = 0.1
     test: float = 0.1
     seed: int = 0
+    grouped: bool = False
+    prefixes: int = 0
+    shortest_prefix: int = 4
+    splices: int = 0
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +129,9 @@ def split_rows(
     Raises ``ClassifierError`` where a part lacks a class.
     """
     numbers = np.array([classes.index(example.label) for example in examples], dtype=np.int64)
+    keys = groups_of(examples) if settings.grouped else [row.text for row in examples]
     drawn = np.array(
-        [part_of(row.text, seed=settings.seed, tune=settings.tune, test=settings.test) for row in examples]
+        [part_of(key, seed=settings.seed, tune=settings.tune, test=settings.test) for key in keys]
     )
     rows: dict[Part, NDArray[np.int64]] = {part: np.flatnonzero(drawn == part) for part in PARTS}
     problems = [

@@ -16,9 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
-
 from guardsteer.classify.characters import StripAccents
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
@@ -35,10 +32,10 @@ from guardsteer.lab.fitting import (
     card_of,
     classes_of,
     figures,
-    fit,
     split_rows,
 )
 from guardsteer.lab.sklearn_models import from_sklearn
+from guardsteer.lab.text_fitting import fit_texts
 
 __all__ = ["About", "Example", "Settings", "Training", "main", "train"]
 
@@ -57,20 +54,18 @@ def train(examples: Sequence[Example], settings: Settings, about: About, out: Pa
     classes, outputs = classes_of(kept, settings.positive)
     rows, numbers = split_rows(kept, classes, settings)
     texts = {part: [kept[row].text for row in rows[part]] for part in PARTS}
-    vectorizer = _vectorizer(settings)
-    with threadpool_limits(1):
-        features = _fit_vectorizer(vectorizer, texts["train"])
-        penalty, model = fit(
-            (features, numbers[rows["train"]]),
-            (vectorizer.transform(texts["tune"]), numbers[rows["tune"]]),
-            settings,
-        )
+    fitted = fit_texts(
+        (texts["train"], numbers[rows["train"]]), (texts["tune"], numbers[rows["tune"]]), settings
+    )
     training = {
         name: value if isinstance(value, (str, int, float, type(None))) else json.dumps(value)
         for name, value in asdict(settings).items()
     }
-    card = card_of(about, digest=digest_examples(kept), rows=rows, training={**training, "penalty": penalty})
-    linear = from_sklearn(vectorizer, model, outputs)
+    chosen = {"penalty": fitted.penalty}
+    if settings.calibrated:
+        chosen |= {"calibration_slope": fitted.slope, "calibration_offset": fitted.offset}
+    card = card_of(about, digest=digest_examples(kept), rows=rows, training={**training, **chosen})
+    linear = from_sklearn(fitted.vectorizer, fitted.model, outputs)
     write_linear(out, linear, card)
     written = load_folder(out)
     if not isinstance(written, LinearClassifier):
@@ -79,34 +74,7 @@ def train(examples: Sequence[Example], settings: Settings, about: About, out: Pa
     metrics, points = figures(outputs, tune, test, settings.seed)
     write_linear(out, linear, {**card, "metrics": metrics, "operating_points": points})
     write_readme(out)
-    return Training(out, metrics, points, penalty)
-
-
-def _vectorizer(settings: Settings) -> TfidfVectorizer | HashingVectorizer:
-    common = {
-        "analyzer": settings.analyzer,
-        "ngram_range": settings.ngrams,
-        "lowercase": settings.lowercase,
-        "strip_accents": settings.strip_accents,
-        "binary": settings.binary,
-        "norm": settings.norm,
-    }
-    if settings.vectorizer == "hashing":
-        return HashingVectorizer(n_features=settings.max_features, **common)
-    return TfidfVectorizer(
-        max_features=settings.max_features,
-        min_df=settings.min_count,
-        sublinear_tf=settings.sublinear_tf,
-        use_idf=settings.use_idf,
-        **common,
-    )
-
-
-def _fit_vectorizer(vectorizer: TfidfVectorizer | HashingVectorizer, texts: Sequence[str]) -> object:
-    try:
-        return vectorizer.fit_transform(texts)
-    except ValueError as error:
-        raise ClassifierError(f"the texts give no features: {error}") from error
+    return Training(out, metrics, points, fitted.penalty)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
