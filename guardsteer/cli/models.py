@@ -9,16 +9,19 @@ from typing import Any
 
 from guardsteer.errors import HostError
 
-__all__ = ["load_model"]
+__all__ = ["DTYPES", "load_model"]
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
-def load_model(name: Path | str) -> tuple[Any, Any]:
+def load_model(name: Path | str, dtype: str | None = None) -> tuple[Any, Any]:
     """Return a model, in evaluation mode, and its tokenizer, padded on the left.
 
     A folder is read as it lies there; what is no folder but has the form ``owner/name`` is looked up on
-    the hub (or in its cache, with HF_HUB_OFFLINE=1). Code that a model brings along is never run.
+    the hub (or in its cache, with HF_HUB_OFFLINE=1). ``dtype``: one of ``DTYPES``; None leaves weights in
+    the type they are stored in. Code that a model brings along is never run.
     Raises ``HostError`` that says why it cannot be used.
     """
     local = Path(name).is_dir()
@@ -32,8 +35,9 @@ def load_model(name: Path | str) -> tuple[Any, Any]:
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     options: dict[str, Any] = {"local_files_only": local, "trust_remote_code": False}
+    chosen = {} if dtype is None else {"dtype": dtype}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(str(name), **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(name), **options, **chosen)
         tokenizer: Any = AutoTokenizer.from_pretrained(str(name), padding_side="left", **options)
     except Exception as error:  # transformers raises many kinds for what it cannot load
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guardsteer.assets import Catalog, find_policy
 from guardsteer.cli import frame
+from guardsteer.cli.models import DTYPES, load_model
 from guardsteer.core.policy import ClassifierSpec
-from guardsteer.errors import PolicyError, Problem
+from guardsteer.errors import AssetError, HostError, PolicyError, Problem, VectorsFightWarning
+
+if TYPE_CHECKING:
+    from guardsteer.rules import LintWarning
 
 __all__ = ["register", "run"]
 
@@ -41,6 +48,20 @@ def register(subparsers: frame.Subparsers) -> None:
         "policy", metavar="PATH", help="a YAML file, a folder with policy.yaml, or a catalogue name"
     )
     check.add_argument("--strict", action="store_true", help="status 1 for warnings too")
+    check.add_argument(
+        "--model",
+        metavar="PATH",
+        help="put the policy on this model too, to find what it lacks and vectors that fight there",
+    )
+    check.add_argument("--dtype", choices=DTYPES, help="of the model (default: as it is stored)")
+    check.add_argument(
+        "--assets",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="a folder of assets to look in first",
+    )
     for module in dict.fromkeys(_ELSEWHERE.values()):
         import_module(module).register(actions)
 
@@ -55,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from guardsteer.classify import outputs_of
-    from guardsteer.rules import LintWarning, lint, load_policy
+    from guardsteer.rules import lint, load_policy
 
-    catalog = Catalog()
+    catalog = Catalog(args.assets)
     path = find_policy(args.policy, catalog)
     base = path if path.is_dir() else path.parent
 
@@ -65,21 +86,42 @@ def _check(args: argparse.Namespace) -> int:
         return outputs_of(spec, base, catalog)
 
     problems: tuple[Problem, ...] = ()
-    warnings: tuple[LintWarning, ...] = ()
+    notes: tuple[LintWarning, ...] = ()
     try:
-        warnings = lint(load_policy(path, outputs=outputs))
+        notes = lint(load_policy(path, outputs=outputs))
     except PolicyError as error:
         problems = error.problems
-    bad = bool(problems or (args.strict and warnings))
+    if args.model is not None and not problems:
+        problems, fights = _on_model(path, args)
+        notes += fights
+    bad = bool(problems or (args.strict and notes))
     if args.json:
-        rows = {"problems": list(map(asdict, problems)), "warnings": list(map(asdict, warnings))}
+        rows = {"problems": list(map(asdict, problems)), "warnings": list(map(asdict, notes))}
         frame.emit({"ok": not bad, "policy": str(path), **rows})
         return int(bad)
-    for found in (*problems, *warnings):
+    for found in (*problems, *notes):
         print(found)
-    counts = [_counted(len(problems), "mistake"), _counted(len(warnings), "warning")]
+    counts = [_counted(len(problems), "mistake"), _counted(len(notes), "warning")]
     print(f"{path}: {', '.join(filter(None, counts)) or 'ok'}")
     return int(bad)
+
+
+def _on_model(path: Path, args: argparse.Namespace) -> tuple[tuple[Problem, ...], tuple[LintWarning, ...]]:
+    """Return what keeps the policy off the model, and which of its vectors fight there."""
+    import guardsteer
+    from guardsteer.rules import LintWarning
+
+    model, tokenizer = load_model(args.model, args.dtype)
+    file = str(path / "policy.yaml" if path.is_dir() else path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            guardsteer.wrap(model, tokenizer, policy=path, assets=args.assets).detach()
+        except (PolicyError, AssetError, HostError) as error:
+            found = getattr(error, "problems", ()) or (Problem(file, 0, 0, str(error)),)
+            return found, ()
+    fights = [each for each in caught if issubclass(each.category, VectorsFightWarning)]
+    return (), tuple(LintWarning("vectors-fight", file, 0, 0, str(each.message)) for each in fights)
 
 
 def _counted(number: int, what: str) -> str:

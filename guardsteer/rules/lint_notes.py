@@ -14,13 +14,22 @@ from guardsteer.rules.routing import loc_in_file
 __all__ = ["Kind", "LintWarning", "Notes"]
 
 Kind: TypeAlias = Literal[
-    "unreachable", "beaten", "fight", "dead-part", "unused", "thresholds", "no-effect", "no-budget"
+    "unreachable",
+    "beaten",
+    "fight",
+    "dead-part",
+    "unused",
+    "thresholds",
+    "no-effect",
+    "no-budget",
+    "vectors-fight",
 ]
 """``unreachable``: a rule's condition is never true. ``beaten``: another rule always takes its place.
 ``fight``: another rule always takes one of its vectors. ``dead-part``: a part of a condition is never or
 always true. ``unused``: a name that nothing uses. ``thresholds``: flags of one signal whose order turns
 round, and thresholds that are always reached. ``no-effect``: a field that changes nothing where it
-stands. ``no-budget``: several vectors at one place with no bound on their sum."""
+stands. ``no-budget``: several vectors at one place with no bound on their sum. ``vectors-fight``: on the
+model at hand, vectors push against each other, or the same way beyond their windows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,6 @@ def _message(policy: Policy, meeting: Meeting, point: Point, wrong: str) -> str:
     advice = "use one of them, or give the rules conditions that exclude each other"
     advice = advice if against else "lower both, set a budget, or let one act at a time"
     return (
-        f"policy {policy.name!r}: vectors {first!r} and {second!r} may act at once {who} and {wrong} "
-        f"at {point}; {advice} (guardsteer vectors compose measures what they do together)"
+        f"policy {policy.name!r}: vectors {first!r} and {second!r} may act at once at {point}, {who}, and "
+        f"{wrong}; {advice} (guardsteer vectors compose measures what they do together)"
     )

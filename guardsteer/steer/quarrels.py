@@ -14,6 +14,8 @@ __all__ = ["ALIKE", "Pushed", "cosines", "quarrel"]
 ALIKE = 0.5
 """From this cosine on two directions count as alike, and from its negative on as opposite."""
 
+_ROUNDING = 1e-3
+
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
@@ -53,7 +55,7 @@ def quarrel(first: Pushed, second: Pushed, cosine: float, budget: float | None =
             continue
         along = abs(own.strength) * own.norm + signed * abs(other.strength) * other.norm
         reached = (along if bound is None else min(along, bound)) / own.norm
-        if abs(own.strength) <= own.highest < reached * (1 - 1e-9):
+        if abs(own.strength) <= own.highest < reached * (1 - _ROUNDING):
             return (
                 f"push the same way (cosine {signed:+.2f}): together they reach strength {reached:.2f} along "
                 f"{own.name!r}, whose window ends at {own.highest:.2f}"

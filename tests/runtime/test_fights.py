@@ -85,15 +85,15 @@ def test_vectors_that_push_against_each_other_are_named_with_their_rules_and_the
 ) -> None:
     (found,) = warned(tmp_path, -0.7)
     assert "policy 'stacked': vectors 'one' and 'two'" in found
-    assert "by rules 'first' and 'second'" in found
-    assert "push against each other (cosine -0.70) at block 2" in found
+    assert "at block 2, by rules 'first' and 'second'," in found
+    assert "push against each other (cosine -0.70);" in found
     assert "exclude each other" in found
     assert warned(tmp_path, 0.7, operator="subtract") == [found]
 
 
 def test_vectors_that_push_the_same_way_are_named_where_nothing_bounds_their_sum(tmp_path: Path) -> None:
     (found,) = warned(tmp_path, 0.7)
-    assert "same way (cosine +0.70), and nothing bounds their sum at block 2" in found
+    assert "same way (cosine +0.70), and nothing bounds their sum;" in found
     assert "set a budget" in found
     assert warned(tmp_path, 0.7, more="budget: 0.5\n") == []
 
