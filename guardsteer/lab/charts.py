@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script, no font, no request."""
+"""Line charts as inline SVG: no script, no font, no request; told apart by shape as well as by colour."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Dot", "Line", "chart"]
+from guardsteer.core.digests import digest_bytes
 
-_WIDTH, _HEIGHT = 560, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 40
+__all__ = ["Dot", "Line", "chart", "described"]
+
+_WIDTH, _HEIGHT = 400, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 40
+# What a page calls them, which has others for a dark ground, and what they are elsewhere.
 _COLORS = ("#0b62a4", "#b4441a", "#3b7d23", "#7a3e9d", "#8a6d00", "#00716b")
-_GREY = "#8a8a8a"
+_GREY = "#6b6b6b"
+_SHAPES = (
+    "M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z",
+    "M-3-3H3V3H-3z",
+    "M0-4L3.6 3H-3.6z",
+    "M0-4.2L4.2 0L0 4.2L-4.2 0z",
+    "M0 4L3.6-3H-3.6z",
+    "M-4-1H-1V-4H1V-1H4V1H1V4H-1V1H-4z",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ def chart(
     bound: float | None = None,
     highest: float | None = None,
 ) -> str:
-    """Return an SVG of ``lines`` with a legend.
+    """Return an SVG of ``lines`` with a legend where there are several.
 
     ``window`` is shaded, ``chosen`` is a vertical line, ``bound`` a dashed horizontal one; what lies above
     ``highest`` is drawn at its edge. Raises ``ValueError`` where there is no dot.
@@ -55,26 +66,63 @@ def chart(
         raise ValueError("a chart needs at least one dot")
     frame = _Frame.around(dots, bound, highest)
     parts = [
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title, quote=True)}" '
-        f'xmlns="http://www.w3.org/2000/svg">',
-        f"<title>{escape(title)}</title>",
         *(_band(frame, window) if window else ()),
         *_axes(frame, sorted({dot.x for dot in dots}), x_label, y_label),
     ]
     if bound is not None:
-        y = frame.y(bound)
-        parts.append(_stroke(_LEFT, y, _WIDTH - _RIGHT, y, "#b00020", "6 4"))
+        parts.append(_stroke(_LEFT, frame.y(bound), _WIDTH - _RIGHT, frame.y(bound), _paint("no"), "6 4"))
     if chosen is not None:
-        parts.append(_stroke(frame.x(chosen), _TOP, frame.x(chosen), _HEIGHT - _BOTTOM, "#3b7d23", "2 3"))
-    color = iter(_COLORS * (1 + len(lines) // len(_COLORS)))
+        parts.append(_stroke(frame.x(chosen), _TOP, frame.x(chosen), _HEIGHT - _BOTTOM, _paint("ok"), "2 3"))
     legend = []
+    looks = list(_looks(lines))
+    # Controls first, so that what is measured lies on top of them.
+    for line, look in sorted(zip(lines, looks, strict=True), key=lambda pair: not pair[0].control):
+        parts.extend(_drawn(frame, line, look))
+    seen = set()
+    for line, look in zip(lines, looks, strict=True):
+        name = "random vectors" if line.control else line.name
+        if name not in seen:
+            legend.append(f"<li>{_key(line, look)}{escape(name)}</li>")
+        seen.add(name)
+    told = "; ".join(filter(None, [*map(_told, lines), *_told_marks(window, chosen, bound)]))
+    svg = described(f"0 0 {_WIDTH} {_HEIGHT}", title, f"{y_label} by {x_label}. {told}.", parts)
+    keys = f'<ul class="legend">{"".join(legend)}</ul>' if len(lines) > 1 else ""
+    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}{keys}</figure>"
+
+
+def described(view: str, title: str, description: str, parts: Sequence[str], style: str = "") -> str:
+    """Return an SVG of ``parts`` with a title and a description that a screen reader tells."""
+    inside = "".join(parts)
+    name = digest_bytes(f"{title}{description}{inside}".encode())[3:13]
+    styled = f' style="{style}"' if style else ""
+    return (
+        f'<svg viewBox="{view}" role="img" aria-labelledby="t{name} d{name}"{styled} '
+        f'xmlns="http://www.w3.org/2000/svg"><title id="t{name}">{escape(title)}</title>'
+        f'<desc id="d{name}">{escape(description)}</desc>{inside}</svg>'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    color: str
+    shape: str
+    dashes: str
+
+
+def _looks(lines: Sequence[Line]) -> Iterator[_Look]:
+    place = 0
     for line in lines:
-        stroke = _GREY if line.control else next(color)
-        parts.extend(_drawn(frame, line, stroke))
-        legend.append(f'<li><span style="background:{stroke}"></span>{escape(line.name)}</li>')
-    parts.append("</svg>")
-    drawn, named = "".join(parts), "".join(legend)
-    return f'<figure><figcaption>{escape(title)}</figcaption>{drawn}<ul class="legend">{named}</ul></figure>'
+        if line.control:
+            yield _Look(_paint("grey"), _SHAPES[0], "4 3")
+            continue
+        yield _Look(_paint(f"c{place % len(_COLORS)}"), _SHAPES[place % len(_SHAPES)], "")
+        place += 1
+
+
+def _paint(name: str) -> str:
+    """Return a colour as a page names it, with what it is where no page does."""
+    plain = {"ok": "#2f6b1c", "no": "#b00020", "grey": _GREY}
+    return f"var(--{name},{plain.get(name) or _COLORS[int(name[1:])]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +166,7 @@ def _axes(frame: _Frame, xs: Sequence[float], x_label: str, y_label: str) -> Ite
         yield f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{tick:g}</text>'
     last = -math.inf
     for value in xs:
-        if frame.x(value) - last >= 28:
+        if frame.x(value) - last >= 30:
             last = frame.x(value)
             yield f'<text x="{last}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{value:g}</text>'
     yield f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
@@ -134,25 +182,60 @@ def _band(frame: _Frame, window: tuple[float, float]) -> Iterator[str]:
     width = max(right - left, 4.0)
     yield (
         f'<rect x="{left}" y="{_TOP}" width="{width:.1f}" height="{_HEIGHT - _TOP - _BOTTOM}" '
-        f'fill="#3b7d23" fill-opacity="0.14"/>'
+        f'fill="#3b7d23" fill-opacity="0.18"/>'
     )
 
 
-def _drawn(frame: _Frame, line: Line, color: str) -> Iterator[str]:
+def _drawn(frame: _Frame, line: Line, look: _Look) -> Iterator[str]:
     path = " ".join(f"{frame.x(dot.x)},{frame.y(dot.y)}" for dot in line.dots)
-    dashes = ' stroke-dasharray="4 3"' if line.control else ""
-    yield f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.6"{dashes}/>'
+    dashes = f' stroke-dasharray="{look.dashes}"' if look.dashes else ""
+    yield f'<polyline points="{path}" fill="none" style="stroke:{look.color}" stroke-width="1.6"{dashes}/>'
     for dot in line.dots:
         x = frame.x(dot.x)
         if dot.low is not None and dot.high is not None:
-            yield _stroke(x, frame.y(dot.low), x, frame.y(dot.high), color, "")
-        told = f"{line.name}: {dot.y:.4g} at {dot.x:g}"
-        if dot.low is not None and dot.high is not None:
-            told += f" ({dot.low:.4g} to {dot.high:.4g})"
-        place = f'cx="{x}" cy="{frame.y(dot.y)}"'
-        yield f'<circle {place} r="3" fill="{color}"><title>{escape(told)}</title></circle>'
+            yield _stroke(x, frame.y(dot.low), x, frame.y(dot.high), look.color, "")
+        place = f'transform="translate({x} {frame.y(dot.y)})"'
+        told = escape(f"{line.name}: {_figure(dot)} at {dot.x:g}")
+        fill = f'style="fill:{look.color}"'
+        yield f'<path class="dot" {place} d="{look.shape}" {fill}><title>{told}</title></path>'
+
+
+def _key(line: Line, look: _Look) -> str:
+    dashes = f' stroke-dasharray="{look.dashes}"' if line.control else ""
+    return (
+        '<svg viewBox="-14 -6 28 12" aria-hidden="true" xmlns="http://www.w3.org/2000/svg">'
+        f'<line x1="-13" x2="13" y1="0" y2="0" style="stroke:{look.color}" stroke-width="1.6"{dashes}/>'
+        f'<path d="{look.shape}" style="fill:{look.color}"/></svg>'
+    )
+
+
+def _told(line: Line) -> str:
+    if not line.dots or line.control:
+        return ""
+    first, last = line.dots[0], line.dots[-1]
+    best = max(line.dots, key=lambda dot: dot.y)
+    return (
+        f"{line.name}: {_figure(first)} at {first.x:g}, {_figure(last)} at {last.x:g}, "
+        f"highest {_figure(best)} at {best.x:g}"
+    )
+
+
+def _told_marks(
+    window: tuple[float, float] | None, chosen: float | None, bound: float | None
+) -> Iterator[str]:
+    if window is not None:
+        yield f"usable from {window[0]:g} to {window[1]:g}"
+    if chosen is not None:
+        yield f"recommended {chosen:g}"
+    if bound is not None:
+        yield f"bound {bound:g}"
+
+
+def _figure(dot: Dot) -> str:
+    ends = "" if dot.low is None or dot.high is None else f" ({dot.low:.4g} to {dot.high:.4g})"
+    return f"{dot.y:.4g}{ends}"
 
 
 def _stroke(x1: float, y1: float, x2: float, y2: float, color: str, dashes: str) -> str:
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{color}"{dashed}/>'
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" style="stroke:{color}"{dashed}/>'

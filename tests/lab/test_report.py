@@ -46,7 +46,8 @@ class _Checker(HTMLParser):
         self.text += data
 
 
-def _checked(text: str) -> _Checker:
+def read_page(text: str) -> _Checker:
+    """Return what a page holds, having checked that it is whole, loads nothing and describes its pictures."""
     checker = _Checker()
     checker.feed(text)
     checker.close()
@@ -55,15 +56,22 @@ def _checked(text: str) -> _Checker:
     assert "<script" not in text
     assert "url(" not in text
     assert "@import" not in text
+    ids = re.findall(r' id="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
     for svg in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
-        ElementTree.fromstring(svg)
+        picture = ElementTree.fromstring(svg)
+        if picture.get("aria-hidden") is None:
+            title, description = picture[0], picture[1]
+            assert picture.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+            assert title.text
+            assert description.text
     return checker
 
 
 def test_the_page_of_a_calibration_shows_window_costs_controls_and_replies() -> None:
     search = Search(places=(Place((3,)),), strengths=(2.0, 4.0), schedules=(None,), controls=2)
     found = calibrate(*parts(), lettered({3: 1.0}), study(), search, LOOSE, new_tokens=8)
-    checked = _checked(calibration_page(found))
+    checked = read_page(calibration_page(found))
     assert found.window is not None
     assert "Published:" in checked.text
     assert f"strength {found.window.recommended:g} ({found.window.low:g} to" in checked.text
@@ -77,7 +85,7 @@ def test_the_page_of_a_vector_that_failed_says_why() -> None:
     search = Search(places=(Place((3,)),), strengths=(0.5,), schedules=(None,), controls=1)
     vector = random_like(lettered({3: 1.0}), 3)
     found = calibrate(*parts(), vector, study(), search, LOOSE, new_tokens=8)
-    checked = _checked(calibration_page(found))
+    checked = read_page(calibration_page(found))
     assert "Not published:" in checked.text
     assert found.verdict.reasons[0] in checked.text
 
@@ -85,7 +93,7 @@ def test_the_page_of_a_vector_that_failed_says_why() -> None:
 def test_the_page_of_a_sweep_shows_effect_and_separation_by_block() -> None:
     vector = lettered({2: -1.0, 3: 1.0}, {2: 9.0, 3: 1.0})
     found = sweep(*parts(), [vector], study(), LOOSE, strengths=(4.0,), new_tokens=8)
-    checked = _checked(sweep_page(found))
+    checked = read_page(sweep_page(found))
     assert "Gain by block, block_output" in checked.text
     assert "Separation by block" in checked.text
     assert "9.00" in checked.text
@@ -102,11 +110,11 @@ def test_vectors_that_push_against_each_other_are_told_of() -> None:
         pushes["less"] = Push("less", (3,), -4.0)
         agreeing = compose(bench, pushes, goals, prompts)
     assert fighting.pairs[0].cosines == {3: pytest.approx(-1.0, abs=1e-5)}
-    assert "push against each other at block 3" in fighting.warnings[0]
+    assert "at block 3 push against each other" in fighting.warnings[0]
     assert any("beside less, more keeps" in warning for warning in fighting.warnings)
     assert fighting.pairs[0].effects[0].together.value == pytest.approx(0.0, abs=0.05)
-    assert "push almost the same way at block 3" in agreeing.warnings[0]
-    checked = _checked(composition_page(fighting))
+    assert "at block 3 push the same way" in agreeing.warnings[0]
+    checked = read_page(composition_page(fighting))
     assert "push against each other" in checked.text
 
 
@@ -136,8 +144,11 @@ def test_every_dot_lies_inside_the_picture(dots: list[Dot]) -> None:
     found = re.search(r"<svg.*?</svg>", figure, re.DOTALL)
     assert found is not None
     picture = ElementTree.fromstring(found[0])
-    circles = picture.findall(".//{http://www.w3.org/2000/svg}circle")
-    assert len(circles) == len(dots)
-    for circle in circles:
-        assert 0 <= float(circle.get("cx", "-1")) <= 560
-        assert 0 <= float(circle.get("cy", "-1")) <= 260
+    width, height = map(float, picture.get("viewBox", "").split()[2:])
+    marks = picture.findall(".//{http://www.w3.org/2000/svg}path[@class='dot']")
+    assert len(marks) == len(dots)
+    for mark in marks:
+        place = re.fullmatch(r"translate\((\S+) (\S+)\)", mark.get("transform", ""))
+        assert place is not None
+        assert 0 <= float(place[1]) <= width
+        assert 0 <= float(place[2]) <= height
