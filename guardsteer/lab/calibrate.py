@@ -12,71 +12,33 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guardsteer.core.policy import Position, ScheduleSpec
-from guardsteer.errors import VectorError
+from guardsteer.core.policy import ScheduleSpec
 from guardsteer.evaluate import Estimate
 from guardsteer.host import fingerprint
-from guardsteer.lab.calibration import Calibration, Example, Rung, Verdict, Window, saturation
+from guardsteer.lab.calibration import Calibration, Rung, Verdict, Window, examples_of, saturation
 from guardsteer.lab.effects import Bench, Push, Reply, random_like, schedule_text
-from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Part, Study, measure
+from guardsteer.lab.measuring import (
+    BOUNDS,
+    Bounds,
+    Measured,
+    Part,
+    Study,
+    completed,
+    measure,
+    unjudged,
+)
 from guardsteer.lab.memory import Memory
 from guardsteer.lab.prompts import prompts_digest
+from guardsteer.lab.search import SCHEDULES, STRENGTHS, Place, Search
+from guardsteer.lab.side_effects import SideEffect, side_effects
 from guardsteer.steer import Vector, check_binding
 
 __all__ = ["SCHEDULES", "STRENGTHS", "Place", "Search", "calibrate", "line"]
 
-STRENGTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-SCHEDULES: tuple[ScheduleSpec | None, ...] = (
-    None,
-    ScheduleSpec(half_life=3.0),
-    ScheduleSpec(half_life=8.0),
-    ScheduleSpec(until_sentence_end=True),
-)
-
 _VECTOR = "vector"
 _CANDIDATES = 3
-_EXAMPLES = 4
 _HOPELESS_RATIO = 2.0
 _ROUNDING = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Blocks that a vector acts on together, and at which positions."""
-
-    blocks: tuple[int, ...]
-    positions: tuple[Position, ...] = ("last_prompt_token", "generated")
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What is tried. ``strengths`` are positive; with ``subtract`` the vector is subtracted.
-
-    ``controls``: random vectors of equal norm. ``halvings``: how often the gap between the highest usable
-    strength and the next one is halved to find the window's end.
-    """
-
-    places: tuple[Place, ...]
-    strengths: tuple[float, ...] = STRENGTHS
-    schedules: tuple[ScheduleSpec | None, ...] = SCHEDULES
-    subtract: bool = False
-    controls: int = 3
-    halvings: int = 2
-    seed: int = 0
-
-    def check(self) -> None:
-        """Return if there is something to try; ``VectorError`` otherwise."""
-        ascending = list(self.strengths) == sorted(set(self.strengths))
-        if not (self.places and self.schedules and self.strengths and ascending and self.strengths[0] > 0):
-            raise VectorError("a search needs places, schedules and strengths above 0 in ascending order")
-        if any(schedule is not None and schedule.every for schedule in self.schedules):
-            raise VectorError(
-                "a schedule that grows stronger without end has no window; leave out 'stronger'"
-            )
-        if self.controls < 1:
-            raise VectorError(
-                f"controls: got {self.controls}, expected at least 1 random vector to compare with"
-            )
 
 
 def calibrate(
@@ -100,6 +62,7 @@ def calibrate(
     """
     study.check()
     search.check()
+    study = study.bound(model, tokenizer)
     identity = fingerprint(model, tokenizer)
     check_binding(vector, identity)
     controls = {f"random-{n}": random_like(vector, search.seed + n) for n in range(search.controls)}
@@ -173,15 +136,21 @@ class _Run:
 
     def _try(self, push: Push) -> Rung:
         if push not in self.tried:
-            found, self.said[push] = measure(self.bench, self.study, "tuning", push)
-            costs = found.costs(self.bounds, self.study.checks)
+            found, replies = measure(self.bench, self.study, "tuning", push, whole=False)
+            # What is broken already, or brings nothing, need not be asked what else it costs.
+            if not self._costs(found) and self._enough(found):
+                found = completed(self.bench, self.study, "tuning", found, replies)
+            self.said[push] = replies
+            costs = self._costs(found)
             self.tried[push] = Rung(found, (), costs)
             self.progress(line(found, costs))
         return self.tried[push]
 
     def _worth(self, ladder: Sequence[Rung]) -> tuple[float, float]:
         """Return the best gain at a sure price, then the perplexity that it costs, the less the better."""
-        whole = [rung for rung in ladder if not rung.costs and self._enough(rung) and self._sure(rung)]
+        whole = [
+            rung for rung in ladder if not rung.costs and self._enough(rung.measured) and self._sure(rung)
+        ]
         if not whole:
             return 0.0, 0.0
         best = max(whole, key=lambda rung: rung.measured.gain.value)
@@ -211,14 +180,17 @@ class _Run:
                 rungs = sorted([*rungs, rung], key=lambda each: each.strength)
         return rungs
 
-    def _enough(self, rung: Rung) -> bool:
-        return rung.measured.gain.value >= self.bounds.gain and rung.measured.gain.low > 0
+    def _costs(self, found: Measured) -> tuple[str, ...]:
+        return found.costs(self.bounds, self.study.checks, self.study.traits)
+
+    def _enough(self, found: Measured) -> bool:
+        return found.gain.value >= self.bounds.gain and found.gain.low > 0
 
     def _sure(self, rung: Rung) -> bool:
         return rung.measured.perplexity_ratio.high <= self.bounds.perplexity_ratio
 
     def _usable(self, rung: Rung) -> bool:
-        return self._enough(rung) and not rung.costs and rung.beats_random
+        return self._enough(rung.measured) and not rung.costs and rung.beats_random
 
     def _recommended(self, rungs: Sequence[Rung]) -> Rung | None:
         """Return the usable strength that brings most and whose price is sure to be within its bound."""
@@ -241,20 +213,20 @@ class _Run:
         """Judge the chosen strength on the test prompts."""
         push = chosen.measured.push
         found, replies = measure(self.bench, self.study, "test", push)
-        held_out = Rung(found, self._random(push, "test"), found.costs(self.bounds, self.study.checks))
+        held_out = Rung(found, self._random(push, "test"), self._costs(found))
         self.progress(f"test: {line(found, held_out.costs)}")
         window = self._window(rungs, chosen)
         reasons = tuple(f"on the test prompts: {each}" for each in self._wrong(held_out))
         result = self._result(rungs, window, held_out, reasons)
         prompts = self.study.prompts.test
-        shown = _examples(
+        shown = examples_of(
             [prompt.text for prompt in prompts], self.bench.bare(prompts), [(chosen.strength, replies)]
         )
         return replace(result, test_examples=shown)
 
     def _wrong(self, rung: Rung) -> Iterable[str]:
         gain = rung.measured.gain
-        if gain.value < self.bounds.gain or gain.low <= 0:
+        if not self._enough(rung.measured):
             yield f"gain {_spread(gain)}, expected {self.bounds.gain:g} or more"
         if not rung.beats_random:
             yield (
@@ -288,20 +260,19 @@ class _Run:
             held_out=held_out,
             saturation=saturation(rungs),
             verdict=Verdict(not reasons and window is not None, reasons),
-            examples=_examples([prompt.text for prompt in prompts], self.bench.bare(prompts), said),
+            side_effects=self._side_effects(rungs, held_out),
+            unjudged=tuple(
+                note for part in ("tuning", "test") for note in unjudged(self.bench, self.study, part)
+            ),
+            examples=examples_of([prompt.text for prompt in prompts], self.bench.bare(prompts), said),
         )
 
-
-def _examples(
-    prompts: Sequence[str], bare: Sequence[Reply], said: Sequence[tuple[float, Sequence[Reply]]]
-) -> tuple[Example, ...]:
-    step = max(1, len(prompts) // _EXAMPLES)
-    return tuple(
-        Example(
-            prompts[row], bare[row].text, tuple((strength, replies[row].text) for strength, replies in said)
-        )
-        for row in range(0, len(prompts), step)[:_EXAMPLES]
-    )
+    def _side_effects(self, rungs: Sequence[Rung], held_out: Rung | None) -> tuple[SideEffect, ...]:
+        """Return the side effects of the push that was judged, else of the one that promised most."""
+        if held_out is not None:
+            return side_effects(self.bench, self.study, "test", held_out.measured, self.controls)
+        best = max(rungs, key=lambda rung: (bool(rung.measured.traits), rung.measured.gain.value))
+        return side_effects(self.bench, self.study, "tuning", best.measured, self.controls)
 
 
 def _spread(found: Estimate) -> str:

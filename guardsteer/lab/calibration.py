@@ -10,12 +10,24 @@ from typing import Any, Literal
 
 from guardsteer.errors import VectorError
 from guardsteer.evaluate import Estimate
+from guardsteer.lab.effects import Reply
 from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, estimate_json
+from guardsteer.lab.side_effects import SideEffect
 from guardsteer.steer import Recommendation, Vector, recommend
 from guardsteer.steer.artifact import Schedule
 
-__all__ = ["Calibration", "Example", "Rung", "Saturation", "Verdict", "Window", "saturation"]
+__all__ = [
+    "Calibration",
+    "Example",
+    "Rung",
+    "Saturation",
+    "Verdict",
+    "Window",
+    "examples_of",
+    "saturation",
+]
 
+_EXAMPLES = 4
 _FLAT_SHARE = 0.1
 
 
@@ -37,10 +49,10 @@ class Rung:
         """True where the whole interval of the gain is above what every random vector reached."""
         return bool(self.controls) and self.measured.gain.low > max(each.value for each in self.controls)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, *, traits: bool = False) -> dict[str, Any]:
         """Return the figures as JSON holds them."""
         controls = [estimate_json(each) for each in self.controls]
-        return {**self.measured.to_json(), "random_gains": controls, "costs": list(self.costs)}
+        return {**self.measured.to_json(traits=traits), "random_gains": controls, "costs": list(self.costs)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +103,9 @@ class Calibration:
     """All that was tried, the curve of the best place and schedule, and what came of it.
 
     ``trials`` are on tuning prompts; ``curve`` has the random controls; ``held_out`` is the recommended
-    strength on the test prompts, None where no strength was worth it. ``prompts`` are digests.
+    strength on the test prompts, None where no strength was worth it. ``side_effects`` are of that push, or
+    of the one that promised most on the tuning prompts. ``unjudged`` says which checks could not be.
+    ``prompts`` are digests.
     """
 
     trials: tuple[Rung, ...]
@@ -102,6 +116,8 @@ class Calibration:
     verdict: Verdict
     examples: tuple[Example, ...]
     test_examples: tuple[Example, ...] = ()
+    side_effects: tuple[SideEffect, ...] = ()
+    unjudged: tuple[str, ...] = ()
     vector: str = ""
     vector_digest: str = ""
     model: str = ""
@@ -157,7 +173,9 @@ class Calibration:
             "window": None if self.window is None else asdict(self.window),
             "saturation": asdict(self.saturation),
             "held_out": None if self.held_out is None else self.held_out.to_json(),
-            "curve": [rung.to_json() for rung in self.curve],
+            "side_effects": [effect.to_json() for effect in self.side_effects],
+            "unjudged": list(self.unjudged),
+            "curve": [rung.to_json(traits=True) for rung in self.curve],
             "trials": [rung.to_json() for rung in self.trials],
             "examples": [asdict(example) for example in self.examples],
             "test_examples": [asdict(example) for example in self.test_examples],
@@ -169,6 +187,19 @@ class Calibration:
         path = folder / "calibration.json"
         path.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         return path
+
+
+def examples_of(
+    prompts: Sequence[str], bare: Sequence[Reply], said: Sequence[tuple[float, Sequence[Reply]]]
+) -> tuple[Example, ...]:
+    """Return a few prompts, evenly chosen, with their replies; ``said``: those at each strength."""
+    step = max(1, len(prompts) // _EXAMPLES)
+    return tuple(
+        Example(
+            prompts[row], bare[row].text, tuple((strength, replies[row].text) for strength, replies in said)
+        )
+        for row in range(0, len(prompts), step)[:_EXAMPLES]
+    )
 
 
 def saturation(rungs: Sequence[Rung]) -> Saturation:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardsteer.errors import VectorError
 from guardsteer.evaluate import Estimate, ReplyLoss, bootstrap, mean_interval
 from guardsteer.lab.effects import Bench, Push, Reply, schedule_text
-from guardsteer.lab.metrics import Metric, check_scores, repetition
+from guardsteer.lab.metrics import repetition, scored
 from guardsteer.lab.prompts import Prompt
+from guardsteer.lab.study import BOUNDS, FEWEST_PROMPTS, Bounds, Check, Goal, Part, Parts, Study
+from guardsteer.lab.traits import TraitReader
 
 __all__ = [
     "BOUNDS",
@@ -25,110 +26,25 @@ __all__ = [
     "Part",
     "Parts",
     "Study",
+    "completed",
     "gain_of",
     "measure",
+    "perplexity_ratio",
     "push_json",
+    "trait_changes",
+    "unjudged",
 ]
 
-Part: TypeAlias = Literal["tuning", "test"]
-
 _RESAMPLES = 1000
-_FEWEST_PROMPTS = 8
 _REPEATS = repetition(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Prompts to choose on (``tuning``) and prompts to judge on (``test``); no prompt may be in both."""
-
-    tuning: tuple[Prompt, ...]
-    test: tuple[Prompt, ...]
-
-    def of(self, part: Part) -> tuple[Prompt, ...]:
-        """Return the prompts of one part."""
-        return self.tuning if part == "tuning" else self.test
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """The trait: a metric of replies that should go up, or down where ``up`` is False."""
-
-    name: str
-    metric: Metric
-    up: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """Another trait or task, and how far its mean may change; None is no bound, the change is told anyway.
-
-    ``prompts``: those it is measured on, None those of the study.
-    """
-
-    name: str
-    metric: Metric
-    lowest_change: float | None = None
-    highest_change: float | None = None
-    prompts: Parts | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """What is measured, on which prompts. ``off_target``: prompts that steering should leave alone."""
-
-    goal: Goal
-    prompts: Parts
-    off_target: Parts | None = None
-    checks: tuple[Check, ...] = ()
-
-    def check(self) -> None:
-        """Return if the study can tell anything; ``VectorError`` says what is missing, or leaks."""
-        mistakes = []
-        named = [("prompts", self.prompts), ("off-target prompts", self.off_target)]
-        named += [(f"prompts of {check.name}", check.prompts) for check in self.checks]
-        for name, parts in named:
-            if parts is None:
-                continue
-            fewest = min(len(parts.tuning), len(parts.test))
-            if fewest < _FEWEST_PROMPTS:
-                mistakes.append(
-                    f"{name}: {fewest} in a part, expected at least {_FEWEST_PROMPTS} to tune and test"
-                )
-            leaks = {prompt.text for prompt in parts.tuning} & {prompt.text for prompt in parts.test}
-            if leaks:
-                mistakes.append(f"{name}: {len(leaks)} are in both parts, such as {min(leaks)!r:.60}")
-        if mistakes:
-            raise VectorError(
-                "the study cannot judge a vector:" + "".join(f"\n  {each}" for each in mistakes)
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What a push may cost, and the least that it must bring.
-
-    ``gain`` is in units of the goal's metric, in the wished direction. ``perplexity_ratio``: of the steered
-    replies to the bare ones under the bare model. ``repetition_rise``: of the share of repeated word
-    triples. ``length_low`` and ``length_high`` bound the ratio of tokens. ``kl_nats``: mean divergence of
-    the next token on off-target prompts; None bounds nothing.
-    """
-
-    gain: float = 0.05
-    perplexity_ratio: float = 1.5
-    repetition_rise: float = 0.1
-    length_low: float = 0.5
-    length_high: float = 2.0
-    kl_nats: float | None = None
-
-
-BOUNDS = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """Figures of one push over one part's prompts, each with a 95 % bootstrap interval over prompts.
 
-    ``gain`` is positive where the goal was approached. ``changes`` are of the checks' means.
+    ``gain`` is positive where the goal was approached. ``changes`` are of the checks' means, ``traits`` of
+    the mean probabilities that the study's readers give.
     """
 
     push: Push
@@ -139,8 +55,11 @@ class Measured:
     length_ratio: Estimate
     kl_nats: Estimate | None = None
     changes: dict[str, Estimate] = field(default_factory=dict)
+    traits: dict[str, Estimate] = field(default_factory=dict)
 
-    def costs(self, bounds: Bounds, checks: Sequence[Check] = ()) -> tuple[str, ...]:
+    def costs(
+        self, bounds: Bounds, checks: Sequence[Check] = (), traits: Sequence[TraitReader] = ()
+    ) -> tuple[str, ...]:
         """Return which bounds are broken, in words; the gain is not among them."""
         ratio, length = self.perplexity_ratio.value, self.length_ratio.value
         broken = [
@@ -171,15 +90,21 @@ class Measured:
             broken.append(
                 (high is not None and change > high, f"{check.name} changed by {change:+.3f}, above {high}")
             )
+        for reader in traits:
+            if bounds.side_effect is not None and reader.reliable and reader.name in self.traits:
+                change, most = self.traits[reader.name].value, bounds.side_effect
+                broken.append((abs(change) > most, f"{reader.name} moved by {change:+.3f}, beyond {most:g}"))
         return tuple(text for wrong, text in broken if wrong)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the figures as JSON holds them, rounded to five places."""
+    def to_json(self, *, traits: bool = False) -> dict[str, Any]:
+        """Return the figures as JSON holds them, rounded to five places; of other ``traits`` if wanted."""
         found: dict[str, Any] = {"push": push_json(self.push)}
         for name in ("goal", "gain", "perplexity_ratio", "repetition_rise", "length_ratio", "kl_nats"):
             value = getattr(self, name)
             found[name] = None if value is None else estimate_json(value)
-        return found | {"changes": {name: estimate_json(change) for name, change in self.changes.items()}}
+        for name in ("changes", "traits") if traits else ("changes",):
+            found[name] = {of: estimate_json(change) for of, change in getattr(self, name).items()}
+        return found
 
 
 def measure(
@@ -187,7 +112,8 @@ def measure(
 ) -> tuple[Measured, tuple[Reply, ...]]:
     """Return what ``push`` does on one part of the study's prompts, and the replies.
 
-    Without ``whole``, divergence and checks on prompts of their own are left out: enough for a control.
+    Without ``whole``, divergence, checks on prompts of their own and other traits are left out: enough for a
+    control, and to see that a push is not worth more; ``completed`` adds them.
     """
     prompts = study.prompts.of(part)
     bare, after = bench.bare(prompts), bench.steered(prompts, [push])
@@ -195,31 +121,60 @@ def measure(
     losses = (bench.bare_losses(prompts), bench.losses(prompts, after))
     before, now = (_REPEATS(prompts, _texts(replies)) for replies in (bare, after))
     lengths = np.array([[len(a.ids), len(b.ids)] for a, b in zip(bare, after, strict=True)], dtype=np.float64)
+    own = [check for check in study.checks if check.prompts is None]
     found = Measured(
         push=push,
         goal=mean_interval(goal, resamples=_RESAMPLES),
         gain=mean_interval(gain, resamples=_RESAMPLES),
-        perplexity_ratio=_perplexity_ratio(*losses),
+        perplexity_ratio=perplexity_ratio(*losses),
         repetition_rise=mean_interval(np.subtract(now, before), resamples=_RESAMPLES),
         length_ratio=bootstrap(lengths, _length_ratio, resamples=_RESAMPLES),
-        kl_nats=_divergence(bench, study, part, push) if whole else None,
-        changes={
-            check.name: _change(bench, study, check, part, push, after)
-            for check in study.checks
-            if whole or check.prompts is None
-        },
+        changes=_changes(bench, study, own, part, push, after),
     )
-    return found, after
+    return (completed(bench, study, part, found, after) if whole else found), after
+
+
+def completed(bench: Bench, study: Study, part: Part, found: Measured, after: Sequence[Reply]) -> Measured:
+    """Return ``found`` with all that ``measure`` leaves out where it need not be whole."""
+    elsewhere = [check for check in study.checks if check.prompts is not None]
+    return replace(
+        found,
+        kl_nats=_divergence(bench, study, part, found.push),
+        changes={**found.changes, **_changes(bench, study, elsewhere, part, found.push, after)},
+        traits=trait_changes(bench, study, part, after),
+    )
+
+
+def trait_changes(bench: Bench, study: Study, part: Part, after: Sequence[Reply]) -> dict[str, Estimate]:
+    """Return how much the mean of each reader of the study's traits differs from the bare model's."""
+    prompts = study.prompts.of(part)
+    bare = bench.bare(prompts)
+    return {
+        reader.name: mean_interval(
+            gain_of(Goal(reader.name, reader), prompts, bare, after)[1], resamples=_RESAMPLES
+        )
+        for reader in study.traits
+    }
+
+
+def unjudged(bench: Bench, study: Study, part: Part) -> tuple[str, ...]:
+    """Return which checks the bare model passes too seldom for a loss to tell anything, in words."""
+    found = []
+    for check in study.checks:
+        prompts = (check.prompts or study.prompts).of(part)
+        if check.kept and (kept := len(_kept(bench, check, prompts))) < FEWEST_PROMPTS:
+            found.append(
+                f"{check.name}: on the {part} prompts the bare model has {kept} of {len(prompts)}, fewer "
+                f"than {FEWEST_PROMPTS}, so that a loss is not judged"
+            )
+    return tuple(found)
 
 
 def gain_of(
     goal: Goal, prompts: Sequence[Prompt], bare: Sequence[Reply], after: Sequence[Reply]
 ) -> tuple[list[float], NDArray[np.float64]]:
     """Return the goal's metric of each reply in ``after``, and how much nearer each came to the goal."""
-    scores = [
-        check_scores(goal.name, goal.metric(prompts, _texts(replies)), len(prompts))
-        for replies in (bare, after)
-    ]
+    scores = [scored(goal.name, goal.metric, prompts, _texts(replies)) for replies in (bare, after)]
     change = np.subtract(scores[1], scores[0])
     return scores[1], change if goal.up else -change
 
@@ -251,18 +206,35 @@ def _divergence(bench: Bench, study: Study, part: Part, push: Push) -> Estimate 
     return mean_interval(bench.divergences(study.off_target.of(part), [push]), resamples=_RESAMPLES)
 
 
-def _change(
-    bench: Bench, study: Study, check: Check, part: Part, push: Push, after: Sequence[Reply]
-) -> Estimate:
-    prompts = study.prompts.of(part)
-    if check.prompts is not None:
-        prompts = check.prompts.of(part)
-        after = bench.steered(prompts, [push])
-    moved = gain_of(Goal(check.name, check.metric), prompts, bench.bare(prompts), after)[1]
-    return mean_interval(moved, resamples=_RESAMPLES)
+def _changes(
+    bench: Bench,
+    study: Study,
+    checks: Sequence[Check],
+    part: Part,
+    push: Push,
+    after: Sequence[Reply],
+) -> dict[str, Estimate]:
+    found = {}
+    for check in checks:
+        prompts, replies = study.prompts.of(part), after
+        if check.prompts is not None:
+            prompts = check.prompts.of(part)
+            replies = bench.steered(prompts, [push])
+        rows = _kept(bench, check, prompts) if check.kept else list(range(len(prompts)))
+        if check.kept and len(rows) < FEWEST_PROMPTS:
+            continue
+        moved = gain_of(Goal(check.name, check.metric), prompts, bench.bare(prompts), replies)[1]
+        found[check.name] = mean_interval(moved[rows], resamples=_RESAMPLES)
+    return found
 
 
-def _perplexity_ratio(bare: Sequence[ReplyLoss], after: Sequence[ReplyLoss]) -> Estimate:
+def _kept(bench: Bench, check: Check, prompts: Sequence[Prompt]) -> list[int]:
+    scores = scored(check.name, check.metric, prompts, _texts(bench.bare(prompts)))
+    return [row for row, score in enumerate(scores) if score > 0]
+
+
+def perplexity_ratio(bare: Sequence[ReplyLoss], after: Sequence[ReplyLoss]) -> Estimate:
+    """Return the perplexity of replies over that of the bare ones, both under the bare model."""
     rows = np.array([[a.nats, a.tokens, b.nats, b.tokens] for a, b in zip(bare, after, strict=True)])
 
     def ratio(drawn: NDArray[np.float64]) -> float:

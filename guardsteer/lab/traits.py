@@ -23,10 +23,13 @@ from guardsteer.lab.measures import metrics_for
 from guardsteer.lab.prompts import Prompt
 from guardsteer.lab.recipe import load_recipe
 
-__all__ = ["FEWEST_PAIRS", "TraitReader", "library_readers", "trait_reader"]
+__all__ = ["FEWEST_PAIRS", "RELIABLE", "TraitReader", "library_readers", "trait_reader"]
 
 FEWEST_PAIRS = 16
 """Fewer pairs with replies than this make no reader."""
+
+RELIABLE = 0.8
+"""Area under the curve, on held-out pairs, below which a reader's change is told and stops nothing."""
 
 _NGRAMS = (2, 5)
 
@@ -42,6 +45,11 @@ class TraitReader:
     pairs: int
     auroc: float | None
     _model: Any = field(repr=False, compare=False)
+
+    @property
+    def reliable(self) -> bool:
+        """True where it tells the trait's held-out pairs apart well enough to go by."""
+        return self.auroc is not None and self.auroc >= RELIABLE
 
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG002
         """Return one probability a reply."""
