@@ -1,4 +1,4 @@
-"""What ships to hold a vector to: prompts in two parts, losses counted alone, other traits beside controls."""
+"""What ships to hold a vector to: prompts in two parts, losses counted alone, traits beside controls."""
 
 from __future__ import annotations
 
