@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import frame
-from guardsteer.cli.vectors_study import add_study, bounds_of, study_of
+from guardsteer.cli.vectors_study import add_gates, add_study, bounds_of, gated, study_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guardsteer.core.policy import ScheduleSpec
     from guardsteer.lab.calibrate import Place
-    from guardsteer.lab.measuring import Study
+    from guardsteer.lab.measuring import Measured, Study
     from guardsteer.lab.sweep import Sweep
     from guardsteer.steer import Vector
 
@@ -63,6 +63,7 @@ def add_calibrate(actions: frame.Subparsers) -> None:
     parser.add_argument("--model", metavar="PATH", required=True, help="a chat model")
     parser.add_argument("--vector", metavar="PATH", type=Path, required=True, help="its .safetensors file")
     add_study(parser)
+    add_gates(parser)
     parser.add_argument("--strengths", metavar="S", type=float, nargs="+", help="default: 0.1 to 1.0")
     parser.add_argument(
         "--half-lives",
@@ -113,6 +114,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     from guardsteer.steer import load_vector, save_vector
 
     study = study_of(args)
+    # Before the model, which takes longer to load than a mistake to see.
+    whole = gated(args, study, of=load_vector(args.vector, fingerprint=None).name)
     model, tokenizer = load_model(args.model)
     vector = load_vector(args.vector, fingerprint=fingerprint(model, tokenizer))
     try:
@@ -136,7 +139,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
         model,
         tokenizer,
         vector,
-        study,
+        whole,
         search,
         bounds_of(args),
         new_tokens=args.new_tokens,
@@ -150,7 +153,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     if args.json:
         told = found.to_json()
         where = {"path": str(path), "report": str(report), "vector_path": published and str(published)}
-        short = {name: told[name] for name in ("published", "reasons", "window", "saturation", "held_out")}
+        names = ("published", "reasons", "window", "saturation", "held_out", "side_effects", "unjudged")
+        short = {name: told[name] for name in names}
         frame.emit({"ok": found.verdict.publish, **where, **short})
     else:
         print("\n".join(_told(found, report)))
@@ -169,7 +173,20 @@ def _told(found: Any, report: Path) -> list[str]:
     if held_out is not None:
         random = ", ".join(f"{each.value:+.3f}" for each in held_out.controls)
         lines += [f"test       {line(held_out.measured, held_out.costs)}", f"random     {random}"]
+        lines += [f"cost       {cost}" for cost in _costs(held_out.measured)]
+    if found.side_effects:
+        moved = [f"{each.trait} {each.change.value:+.3f}" for each in found.side_effects if each.moved]
+        told = ", ".join(moved) or "none more than by random pushes"
+        lines.append(f"traits     of {len(found.side_effects)} others moved: {told}")
+    lines += [f"not judged {note}" for note in found.unjudged]
     return [*lines, f"report     {report}"]
+
+
+def _costs(found: Measured) -> list[str]:
+    costs = [f"repetition {found.repetition_rise.value:+.3f}", f"length x{found.length_ratio.value:.2f}"]
+    if found.kl_nats is not None:
+        costs.append(f"off-target KL {found.kl_nats.value:.3f} nats")
+    return [", ".join([*costs, *(f"{name} {each.value:+.3f}" for name, each in found.changes.items())])]
 
 
 def _places(
@@ -188,8 +205,6 @@ def _places(
     # A sweep only has to tell good places from bad ones, so fewer prompts do.
     tuning = few(study.prompts.tuning, _SWEEP_PROMPTS)
     brief = replace(study, prompts=replace(study.prompts, tuning=tuning))
-    if args.kl is None:
-        brief = replace(brief, off_target=None)
     found = _swept(args, model, tokenizer, [vector], brief, some)
     out = args.out or args.vector.parent
     found.save(out)

@@ -21,6 +21,7 @@ from guardsteer.lab.figures import (
 )
 from guardsteer.lab.heat import Interval, intervals
 from guardsteer.lab.pages import facts, page, plots, table, verdict
+from guardsteer.lab.report_traits import traits_part, unjudged_part
 
 if TYPE_CHECKING:
     from guardsteer.lab.calibration import Calibration
@@ -48,6 +49,7 @@ def calibration_parts(data: Data) -> list[str]:
     curve: Sequence[Data] = data.get("curve", ())
     held_out: Data | None = data.get("held_out")
     body = [_verdict(data), _facts(data), plots(_dose(data)), _side_effects(data)]
+    body += [traits_part(data), unjudged_part(data)]
     if held_out is not None:
         body += ["<h2>On test prompts, which nothing was chosen on</h2>", _rungs([held_out], None)]
     body += [

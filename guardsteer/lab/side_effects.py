@@ -38,7 +38,8 @@ class SideEffect:
         """Return it as JSON holds it."""
         told = {"trait": self.trait, "change": estimate_json(self.change), "moved": self.moved}
         random = [round(value, 5) for value in self.controls]
-        return {**told, "random_changes": random, "reader_auroc": self.auroc}
+        reader = {"reader_auroc": self.auroc, "reader_reliable": self.reliable}
+        return {**told, "random_changes": random, **reader}
 
 
 def side_effects(
