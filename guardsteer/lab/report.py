@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
-from guardsteer.lab.figures import figure
+from guardsteer.lab.figures import Data, figure, place
 from guardsteer.lab.pages import page, save_page, table, verdict
 from guardsteer.lab.report_calibration import calibration_page
 from guardsteer.lab.report_where import sweep_page, trace_page
@@ -22,26 +23,47 @@ __all__ = [
     "trace_page",
 ]
 
+_SIDES = ("first", "second", "together")
+
 
 def composition_page(found: Composition) -> str:
-    """Return the report of vectors used together: cosines, and each one's gain alone and among the others."""
+    """Return the report of vectors used together: cosines, each gain alone and with the other, and costs."""
     data = found.to_json()
     fine = not data["warnings"]
     told = "No pair fights." if fine else "Some of these vectors fight:"
-    heads = ["pair", "cosine", "gain in", "first alone", "second alone", "sum", "together"]
-    rows = [
+    goals = {effect["owner"]: effect["goal"] for pair in data["pairs"] for effect in pair["effects"]}
+    used = [
         [
-            f"{pair['first']} + {pair['second']}",
-            ", ".join(f"block {block}: {value:+.2f}" for block, value in pair["cosines"].items())
-            or "no block shared",
-            effect["goal"],
-            figure(effect["first"]),
-            figure(effect["second"]),
-            f"{effect['first']['value'] + effect['second']['value']:+.3f}",
-            figure(effect["together"]),
+            name,
+            f"{push['strength']:+g}",
+            ", ".join(map(str, push["blocks"])),
+            place(push["positions"]),
+            push["for"],
+            goals.get(name, ""),
         ]
-        for pair in data["pairs"]
+        for name, push in data["pushes"].items()
+    ]
+    body = [
+        verdict(fine, told, (), data["warnings"]),
+        f"<p>On {data['prompts']} prompts, with 95 % bootstrap intervals over prompts. Kept: with both, less "
+        "with the goal's own vector alone. Perplexity is that of the replies under the bare model.</p>",
+        "<h2>Every two of them</h2>",
+        *(_pair(pair) for pair in data["pairs"]),
+        "<h2>How each was used</h2>",
+        table(["vector", "strength", "blocks", "positions", "for", "judged by"], used),
+    ]
+    return page("Vectors together", body)
+
+
+def _pair(pair: Data) -> str:
+    shared = ", ".join(f"{value:+.2f} at block {block}" for block, value in pair["cosines"].items())
+    heads = ["gain of", f"{pair['first']} alone", f"{pair['second']} alone", "both", "kept"]
+    rows = [
+        [effect["owner"], *(figure(effect[name]) for name in ("first", "second", "together", "kept"))]
         for effect in pair["effects"]
     ]
-    body = [verdict(fine, told, (), data["warnings"]), "<h2>Every two of them</h2>", table(heads, rows)]
-    return page("Vectors together", body)
+    ratios = [figure(pair["perplexity_ratio"][name], "perplexity_ratio") for name in _SIDES]
+    rows.append(["perplexity, times bare", *ratios, ""])
+    title = f"{escape(pair['first'])} and {escape(pair['second'])}"
+    told = f"Cosine of the pushes: {shared}." if shared else "They share no block, so they have no cosine."
+    return f"<h3>{title}</h3><p>{told}</p>{table(heads, rows)}"

@@ -25,7 +25,7 @@ _EVERYWHERE: frozenset[Position] = frozenset(("generated", "last_prompt_token", 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Uses of two vectors that may be in force at once on one position, with the rules that they are of."""
+    """Uses of two vectors that may be in force at once, with the rules that they are of."""
 
     first: SteerSpec
     second: SteerSpec
@@ -53,12 +53,13 @@ class Meetings:
             for index, (spec, condition) in enumerate(zip(policy.rules, conditions_of(policy), strict=True))
         ]
 
-    def of(self, first: str, second: str) -> Iterator[Meeting]:
+    def of(self, first: str, second: str, *, anywhere: bool = False) -> Iterator[Meeting]:
         """Yield each pair of uses of these two vectors that are not known to exclude each other.
 
         Rules that are off are left out, and so are pairs of which one rule is enforced and the other is not.
+        With ``anywhere`` they need not act on one position, only in one row at one step.
         """
-        when = _steps(self._vectors[first], self._vectors[second])
+        when = [] if anywhere else _steps(self._vectors[first], self._vectors[second])
         if when is None:
             return
         for one in self._rules:

@@ -97,6 +97,9 @@ def test_vectors_meet_on_positions_that_both_have() -> None:
     assert meetings(*pair, positions="last_prompt_token") == []
     assert meetings(*pair, positions="last_prompt_token, generated") == [("a", "b")]
     assert meetings(*pair, positions="all") == [("a", "b")]
+    text = f"{HEAD.replace('POSITIONS', 'last_prompt_token')}rules:\n  - {{{pair[0]}}}\n  - {{{pair[1]}}}\n"
+    found = Meetings(parse_policy(text, "p.yaml", outputs=outputs_of)).of("warm", "calm", anywhere=True)
+    assert [(each.first_rule, each.second_rule) for each in found] == [("a", "b")]
     later = (f"id: a, when: billing && step < 1, {WARM}", pair[1])
     assert meetings(*later, positions="last_prompt_token, generated") == []
 
