@@ -22,9 +22,9 @@ DEEPEST = 0.8
 class RefusalScores:
     """What a candidate does.
 
-    ``bypass``: refusal score on harmful prompts when it is taken away everywhere. ``induce``: that on
-    harmless prompts when it is added at its block. ``divergence``: KL divergence, in nats, of the next token
-    on harmless prompts when it is taken away. ``position`` counts from the prompt's end, from 0.
+    ``bypass``: mean log odds of refusing harmful requests when it is taken away everywhere. ``induce``:
+    those of refusing harmless ones when it is added at its block. ``divergence``: KL divergence, in nats,
+    of the next token on harmless prompts when it is taken away. ``position`` counts from the prompt's end.
     """
 
     block: int
@@ -34,13 +34,16 @@ class RefusalScores:
     divergence: float
 
 
-def refusal_score(logits: NDArray[np.float64], tokens: Sequence[int]) -> NDArray[np.float64]:
-    """Return the log odds that the next token is one of ``tokens``: ``[row]`` from ``[row, token]``."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    inside = shifted[:, list(tokens)].sum(axis=1)
-    outside = shifted.sum(axis=1) - inside
-    tiny = np.finfo(np.float64).tiny
-    odds: NDArray[np.float64] = np.log(np.maximum(inside, tiny)) - np.log(np.maximum(outside, tiny))
+def refusal_score(log_probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log odds that an answer begins in one of some ways, ``[row]``.
+
+    ``log_probabilities``: that of each way, ``[row, way]``, in nats; no way may be the beginning of another.
+    """
+    largest = log_probabilities.max(axis=1, keepdims=True)
+    inside = (largest + np.log(np.exp(log_probabilities - largest).sum(axis=1, keepdims=True)))[:, 0]
+    # Rounding may take a sum of shares to 1 or beyond, where there would be no odds.
+    inside = np.minimum(inside, -np.finfo(np.float64).eps)
+    odds: NDArray[np.float64] = inside - np.log(-np.expm1(inside))
     return odds
 
 

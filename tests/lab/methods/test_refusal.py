@@ -11,13 +11,14 @@ import torch
 from guardsteer.errors import VectorError
 from guardsteer.lab.importing import About
 from guardsteer.lab.methods.refusal import RefusalScores, choose_refusal, refusal_score
-from guardsteer.lab.refusal import find_refusal
+from guardsteer.lab.prompts import Prompt, user_prompt
+from guardsteer.lab.refusal import judge_refusal, openings
 from tests.lab.chats import chat_model, chat_tokenizer
 from tests.models import BLOCKS, WIDTH
 
 ABOUT = About("refusal", "The answer refuses.", "Apache-2.0")
-HARMFUL = [f"+ number {index} of them" for index in range(20)]
-HARMLESS = [f"- number {index} of them" for index in range(20)]
+HARMFUL = [user_prompt(f"+ number {index} of them") for index in range(20)]
+HARMLESS = [user_prompt(f"- number {index} of them") for index in range(20)]
 
 
 def _scores(**changes: Any) -> RefusalScores:
@@ -26,9 +27,11 @@ def _scores(**changes: Any) -> RefusalScores:
 
 
 def test_the_refusal_score_is_the_log_odds_of_refusing() -> None:
-    logits = np.log(np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])) + 1000.0
-    np.testing.assert_allclose(refusal_score(logits, [0, 1]), np.log([0.3 / 0.7, 0.8 / 0.2]))
-    assert np.isfinite(refusal_score(np.array([[0.0, 5000.0]]), [0])).all()
+    shares = np.array([[0.1, 0.2], [0.5, 0.3], [1e-6, 1e-300]])
+    np.testing.assert_allclose(
+        refusal_score(np.log(shares)), np.log([0.3 / 0.7, 0.8 / 0.2, 1e-6 / (1.0 - 1e-6)])
+    )
+    assert np.isfinite(refusal_score(np.array([[0.0, -5000.0], [-5000.0, -5000.0]]))).all()
 
 
 def test_the_choice_bypasses_best_among_those_that_induce_spare_and_are_not_too_deep() -> None:
@@ -76,8 +79,14 @@ def _refusing(tokenizer: Any) -> tuple[Any, torch.Tensor]:
 def test_the_direction_that_makes_a_model_refuse_is_found() -> None:
     tokenizer = chat_tokenizer()
     model, planted = _refusing(tokenizer)
-    found = find_refusal(model, tokenizer, HARMFUL, HARMLESS, ["R"], ABOUT)
+    told: list[tuple[int, int]] = []
+    found = judge_refusal(
+        model, tokenizer, HARMFUL, HARMLESS, ["R"], ABOUT, progress=lambda *done: told.append(done)
+    )
     assert len(found.candidates) == 2 * BLOCKS
+    assert told == [(done, 2 * BLOCKS) for done in range(1, 2 * BLOCKS + 1)]
+    assert found.chosen is not None
+    assert found.vector is not None
     assert found.chosen.bypass < 0 < found.chosen.induce
     assert found.chosen.divergence < 0.1
     assert found.vector.card.method == "refusal_direction"
@@ -86,10 +95,42 @@ def test_the_direction_that_makes_a_model_refuse_is_found() -> None:
     assert all(not module._forward_pre_hooks for module in model.modules())
 
 
+def test_the_whole_beginning_of_a_refusal_counts() -> None:
+    tokenizer = chat_tokenizer()
+    model, _ = _refusing(tokenizer)
+
+    def bypassed(refusals: list[str]) -> float:
+        found = judge_refusal(model, tokenizer, HARMFUL, HARMLESS, refusals, ABOUT, positions=1)
+        return found.candidates[0].bypass
+
+    # "Rx" needs a second token that the model hardly says, and beside "R" it adds nothing.
+    assert bypassed(["Rx"]) < bypassed(["R"]) - 1.0
+    assert bypassed(["R", "Rx"]) == pytest.approx(bypassed(["R"]))
+
+
+def test_no_answer_counts_as_two_refusals() -> None:
+    tokenizer = chat_tokenizer()
+    r, x = tokenizer("Rx", add_special_tokens=False)["input_ids"]
+    assert openings(tokenizer, ["Rx", "R", "xR", "R"]) == sorted([(r,), (x, r)], key=len)
+    with pytest.raises(VectorError, match=r"none of .* has a token"):
+        openings(tokenizer, [""])
+
+
 def test_a_model_that_never_refuses_has_no_such_direction() -> None:
     tokenizer = chat_tokenizer()
     model = chat_model()
-    with pytest.raises(VectorError, match="is one of refusal"):
-        find_refusal(model, tokenizer, HARMFUL, HARMLESS, ["~"], ABOUT)
+    found = judge_refusal(model, tokenizer, HARMFUL, HARMLESS, ["~"], ABOUT)
+    assert found.vector is None
+    assert found.chosen is None
+    assert "is one of refusal" in found.why_not
     with pytest.raises(VectorError, match="got 3 harmful and 20 harmless"):
-        find_refusal(model, tokenizer, HARMFUL[:3], HARMLESS, ["R"], ABOUT)
+        judge_refusal(model, tokenizer, HARMFUL[:3], HARMLESS, ["R"], ABOUT)
+
+
+def test_a_request_must_not_be_harmful_and_harmless() -> None:
+    model, tokenizer = chat_model(), chat_tokenizer()
+    with pytest.raises(VectorError, match=r"1 requests are both harmful and harmless, such as '\+ number 0"):
+        judge_refusal(model, tokenizer, HARMFUL, [*HARMLESS, HARMFUL[0]], ["R"], ABOUT)
+    # The same last words under another system line are another request.
+    told = Prompt("told", ({"role": "system", "content": "Be kind."}, *HARMFUL[0].messages))
+    judge_refusal(model, tokenizer, HARMFUL, [*HARMLESS, told], ["R"], ABOUT, positions=1)
