@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import frame
+from guardsteer.cli.models import add_dtype
 from guardsteer.errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,6 +33,15 @@ def register(subparsers: frame.Subparsers) -> None:
     parser.add_argument(
         "--policy", required=True, metavar="PATH", help="policy file, folder with policy.yaml, or a name"
     )
+    parser.add_argument(
+        "--assets",
+        type=Path,
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="look here first for classifiers, policies and vectors, such as in what prepare wrote",
+    )
+    add_dtype(parser)
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--prompt", metavar="TEXT", help="one prompt; without it and --prompts: a chat")
     asked.add_argument(
@@ -57,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
 
         torch.set_num_threads(args.threads)
     frame.progress(f"loading {args.model}")
-    model, tokenizer = load_model(args.model)
+    model, tokenizer = load_model(args.model, args.dtype)
 
-    with guardsteer.wrap(model, tokenizer, policy=args.policy, audit=args.audit) as guard:
+    with guardsteer.wrap(model, tokenizer, policy=args.policy, audit=args.audit, assets=args.assets) as guard:
         if requests is None:
             return _chat(guard, tokenizer, args)
         for request in requests:

@@ -3,54 +3,72 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from guardsteer.core.policy import ScheduleSpec
+from guardsteer.errors import AssetError
 from guardsteer.evaluate import Estimate
+from guardsteer.lab.effects import schedule_text
 from guardsteer.lab.measuring import estimate_json
 from guardsteer.steer import Recommendation
 from guardsteer.steer.vectors import write_whole
 
-__all__ = ["SEPARATION", "Made", "Old", "Report", "State", "read_made", "write_made"]
+__all__ = ["HEADS", "SEPARATION", "Figures", "Made", "Old", "Report", "State", "read_made", "write_made"]
 
 SEPARATION = "separation"
 """How a block was chosen where no metric was given: it proves nothing about what steering does."""
 
 State: TypeAlias = Literal["built", "there", "shipped", "failed"]
 
+HEADS = ("", "state", "model", "blocks", "at", "for", "low", "best", "high", "held-out gain", "perplexity")
+
 _FILE = "prepared.json"
-_FORMAT = "guardsteer.prepared/1"
+_FORMAT = "guardsteer.prepared/2"
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a push at the best strength did on prompts that nothing was chosen on."""
+
+    gain: Estimate
+    perplexity_ratio: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Old:
-    """The vector of the model that was prepared before, and in which parts that model differs."""
+    """What was made of the same for the model before, and in which parts that model differs."""
 
     model: str
     window: Recommendation | None
     differs: tuple[str, ...]
+    figures: Figures | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of one vector.
+    """What became of one vector or probe.
 
     ``state``: ``built`` now, ``there`` from before, ``shipped`` with its recipe, or ``failed``.
-    ``chosen_by``: the metric that its window was found with, or ``separation``. ``gain``: on prompts that
-    nothing was chosen on. ``plan``: all that decided what was made.
+    ``chosen_by``: the metric that its window was found with, or ``separation``. ``outside``: what of the
+    policy is outside the window. ``notes``: what else a person must know. ``plan``: all that decided what was
+    made.
     """
 
     name: str
     state: State
     path: Path
+    kind: Literal["vector", "probe"] = "vector"
     digest: str = ""
     chosen_by: str = ""
     window: Recommendation | None = None
-    gain: Estimate | None = None
+    figures: Figures | None = None
     reasons: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     old: Old | None = None
     plan: dict[str, Any] = field(default_factory=dict)
@@ -60,55 +78,96 @@ class Made:
         old = self.old
         return {
             "name": self.name,
+            "kind": self.kind,
             "state": self.state,
             "path": str(self.path),
             "digest": self.digest,
             "chosen_by": self.chosen_by,
             "window": _window_json(self.window),
-            "gain": None if self.gain is None else estimate_json(self.gain),
+            "held_out": _figures_json(self.figures),
             "reasons": list(self.reasons),
+            "outside": list(self.outside),
             "notes": list(self.notes),
             "old": old
-            and {"model": old.model, "window": _window_json(old.window), "differs": list(old.differs)},
+            and {
+                "model": old.model,
+                "window": _window_json(old.window),
+                "held_out": _figures_json(old.figures),
+                "differs": list(old.differs),
+            },
             "plan": self.plan,
         }
+
+    def told(self) -> Iterator[str]:
+        """Yield what a person must know of it beside its figures."""
+        yield from (f"not published: {reason}" for reason in self.reasons)
+        if self.chosen_by == SEPARATION:
+            yield (
+                "NOT CALIBRATED: its block is the one that separates best, its strengths are a guess; give "
+                "its recipe a measure, or --metric"
+            )
+        yield from (f"outside: {each}" for each in self.outside)
+        yield from self.notes
+        if self.old is not None:
+            yield f"the model before, {self.old.model}, differs in {', '.join(self.old.differs) or 'nothing'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All vectors of a policy for one model; ``unbound``: its probes that belong to another model."""
+    """All that a policy needs for one model."""
 
     policy: str
     model: str
     out: Path
     made: tuple[Made, ...]
-    unbound: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """True where the policy can run on the model now."""
+        return all(made.state != "failed" for made in self.made)
 
     @property
     def ok(self) -> bool:
-        """True where the policy can run on the model now."""
-        return not self.unbound and all(made.state != "failed" for made in self.made)
+        """True where it can, and every strength is within its window."""
+        return self.runs and not any(made.outside for made in self.made)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON holds it."""
-        vectors = [made.to_json() for made in self.made]
-        head = {"ok": self.ok, "policy": self.policy, "model": self.model, "out": str(self.out)}
-        return {**head, "vectors": vectors, "unbound": list(self.unbound)}
+        head = {"ok": self.ok, "runs": self.runs, "policy": self.policy, "model": self.model}
+        made = {
+            f"{kind}s": [each.to_json() for each in self.made if each.kind == kind]
+            for kind in ("vector", "probe")
+        }
+        return {"format": _FORMAT, **head, "out": str(self.out), **made}
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield a row for each vector and probe as ``HEADS`` names its cells, and one for what was before."""
+        for made in self.made:
+            yield (made.name, made.state, self.model, *_cells(made.window, made.figures))
+            if made.old is not None:
+                yield ("", "before", made.old.model, *_cells(made.old.window, made.old.figures))
 
     def lines(self) -> list[str]:
         """Return the report as a table, with what a person must know below it."""
-        head = ("vector", "state", "chosen by", "blocks", "low", "recommended", "high", "held-out gain")
-        rows = [head, *(_row(made) for made in self.made)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        if not self.made:
+            return [f"the policy {self.policy} names no vector and no probe: there is nothing to prepare"]
+        rows = [HEADS, *self.rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
         table = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        if not self.made:
-            table = [f"the policy {self.policy} names no vector by recipe: there is nothing to prepare"]
-        for made in self.made:
-            table += [f"{made.name}: {text}" for text in _told(made)]
-        return [*table, *self.unbound]
+        told = [f"{made.name}: {text}" for made in self.made for text in made.told()]
+        return [*table, *told]
+
+    def save(self) -> Path:
+        """Write ``prepared.json`` into ``out`` and return its path; ``AssetError`` where that fails."""
+        path = self.out / _FILE
+        try:
+            write_whole(path, (json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n").encode())
+        except OSError as error:
+            raise AssetError(f"{path}: cannot be written: {error.strerror or error}") from error
+        return path
 
 
 def write_made(folder: Path, made: Made) -> None:
@@ -122,22 +181,24 @@ def read_made(folder: Path) -> Made | None:
     """Return the record in an artifact's folder, None where there is none that can be read."""
     try:
         data = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        if data["format"] != _FORMAT or data["state"] not in ("built", "failed", "shipped"):
+        known = data["state"] in ("built", "failed", "shipped") and data["kind"] in ("vector", "probe")
+        if data["format"] != _FORMAT or not known:
             return None
-        window, gain = data["window"], data["gain"]
+        window, held_out = data["window"], data["held_out"]
         return Made(
             name=str(data["name"]),
+            kind=data["kind"],
             state=data["state"],
             path=folder / str(data["path"]),
             digest=str(data["digest"]),
             chosen_by=str(data["chosen_by"]),
             window=None if window is None else Recommendation.model_validate_json(json.dumps(window)),
-            gain=None if gain is None else Estimate(**gain),
+            figures=held_out and Figures(**{name: Estimate(**each) for name, each in held_out.items()}),
             reasons=tuple(map(str, data["reasons"])),
             notes=tuple(map(str, data["notes"])),
             plan=dict(data["plan"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
         return None
 
 
@@ -145,30 +206,22 @@ def _window_json(window: Recommendation | None) -> dict[str, Any] | None:
     return None if window is None else window.model_dump(mode="json")
 
 
-def _row(made: Made) -> tuple[str, ...]:
-    window, gain = made.window, made.gain
-    numbers = ("-",) * 4
+def _figures_json(figures: Figures | None) -> dict[str, Any] | None:
+    if figures is None:
+        return None
+    return {name: estimate_json(getattr(figures, name)) for name in ("gain", "perplexity_ratio")}
+
+
+def _cells(window: Recommendation | None, figures: Figures | None) -> tuple[str, ...]:
+    cells: tuple[str, ...] = ("-",) * 6
     if window is not None:
-        blocks = ", ".join(map(str, window.blocks))
-        numbers = (blocks, f"{window.low:g}", f"{window.recommended:g}", f"{window.high:g}")
-    told = "-" if gain is None else f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-    return (made.name, made.state, made.chosen_by or "-", *numbers, told)
-
-
-def _told(made: Made) -> list[str]:
-    lines = [f"not published: {reason}" for reason in made.reasons]
-    if made.chosen_by == SEPARATION:
-        lines.append("not calibrated: block by separation, strengths a guess; give --metric to find them")
-    lines += made.notes
-    if made.old is not None:
-        old, new = _range(made.old.window), _range(made.window)
-        parts = ", ".join(made.old.differs) or "nothing"
-        lines.append(f"model {made.old.model} before (differs in {parts}): {old}; now: {new}")
-    return lines
-
-
-def _range(window: Recommendation | None) -> str:
-    if window is None:
-        return "no window"
-    blocks = ", ".join(map(str, window.blocks))
-    return f"blocks {blocks}, {window.low:g} to {window.high:g}, recommended {window.recommended:g}"
+        given = window.schedule
+        schedule = None if given is None else ScheduleSpec(**given.model_dump())
+        blocks, positions = ", ".join(map(str, window.blocks)), " + ".join(window.positions)
+        strengths = (f"{each:g}" for each in (window.low, window.recommended, window.high))
+        cells = (blocks, positions, schedule_text(schedule), *strengths)
+    if figures is None:
+        return (*cells, "-", "-")
+    gain, ratio = figures.gain, figures.perplexity_ratio
+    told = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    return (*cells, told, f"x{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")

@@ -84,11 +84,12 @@ class Loader:
     def _classifier(self, spec: ClassifierSpec, base: Path) -> TextClassifier | Probe:
         if spec.use is not None:
             folder = resolve("classifiers", spec.use, base, self.catalog)
+            folder = folder if folder.is_dir() else folder.parent
             for home in homes("classifiers", spec.use, folder, self.catalog):
                 prepared = home / "artifacts" / self.identity.short
                 if (prepared / _CARD).is_file():
                     return self._checked(load_folder(prepared))
-            if folder.is_dir() and not (folder / _CARD).is_file():
+            if not (folder / _CARD).is_file():
                 raise VectorError(f"{folder}: no probe for model {self.identity.short}; there is none yet")
         return self._checked(load_classifier(spec, base, self.catalog))
 
