@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 from pydantic import ValidationError
 
 from guardsteer import __version__
 from guardsteer.core.policy import Site
-from guardsteer.errors import HostError, LayoutError, VectorError
+from guardsteer.errors import HostError, VectorError
 from guardsteer.host import (
     Fingerprint,
     Layout,
@@ -35,7 +35,8 @@ from guardsteer.host import (
 )
 from guardsteer.lab.captured import Captured, capture_pairs, key_of
 from guardsteer.lab.capturing import Capture
-from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, pair_mistakes, pairs_digest
+from guardsteer.lab.contrast import FEWEST_PAIRS, ContrastPair, Recipe, pairs_digest
+from guardsteer.lab.extract_checks import check_arguments, check_pairs, checked_blocks
 from guardsteer.lab.methods import METHODS, Evidence, directions
 from guardsteer.lab.moments import ProjectionMoments, Sums
 from guardsteer.lab.positions import RULES, PositionRule
@@ -51,7 +52,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of conversations read so far and the number to read."""
 
 _FEWEST_TUNING_PAIRS = 8
-_MISTAKES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def find_place_to_read(
     if model.training:
         raise HostError(f"{type(model).__name__} is in training mode, so its states are random; call .eval()")
     layout = find_layout(model, blocks=block_path)
-    chosen, width = _checked_blocks(blocks, layout, site)
+    chosen, width = checked_blocks(blocks, layout, site)
     points = tuple(point_at(block, site) for block in chosen)
     if site != "block_output":
         check_steering(model, layout, points)
@@ -127,14 +127,14 @@ def extract(
     Raises ``AssetError`` for a recipe with mistakes, ``VectorError`` for pairs that cannot be read this
     way or do not differ, ``HostError`` for a model or chat template that cannot be read.
     """
-    _check_arguments(batch_size, limit, method, background)
+    check_arguments(batch_size, limit, method, background)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     place = find_place_to_read(model, recipe, blocks=blocks, read=read, site=site, block_path=block_path)
     how = METHODS[method]
     pairs, tuning = recipe.part("extraction")[:limit][: how.pairs_used], recipe.part("tuning")
     held_out = len(tuning) >= _FEWEST_TUNING_PAIRS
     measured = tuning if held_out else pairs
-    _check_pairs(recipe, pairs, place.rule, how.pairs_used or FEWEST_PAIRS)
+    check_pairs(recipe, pairs, place.rule, how.pairs_used or FEWEST_PAIRS)
 
     found = fingerprint(model, tokenizer, blocks=block_path)
     capture = Capture(model, tokenizer, place.layout, place.points, (place.rule,), batch_size)
@@ -204,59 +204,6 @@ def _background(capture: Capture, texts: Sequence[str], count: Callable[[int], N
     sums = {point: Sums.empty(site_width(capture.layout, point)) for point in capture.points}
     capture.read(capture.preparer.texts(texts), lambda states: sums[states.point].add(states), count)
     return {point: found.states.sum((0, 1)) / found.counts.sum() for point, found in sums.items()}
-
-
-def _check_arguments(
-    batch_size: int, limit: int | None, method: MethodName, background: Sequence[str]
-) -> None:
-    if method not in METHODS:
-        known = ", ".join(METHODS)
-        other = "; import it" if method in get_args(MethodName) else ""
-        raise VectorError(f"method: got {method!r}, expected one of {known}{other}")
-    if METHODS[method].background != bool(background):
-        raise VectorError(f"background: {method} takes {'some texts' if not background else 'none'}")
-    if batch_size < 1 or (limit is not None and limit < 1):
-        raise VectorError(f"batch_size and limit: got {batch_size} and {limit}, expected at least 1")
-
-
-def _checked_blocks(blocks: Sequence[int] | None, layout: Layout, site: Site) -> tuple[tuple[int, ...], int]:
-    """Return the blocks to read and the width of their states at ``site``."""
-    everywhere = tuple(range(1 if site == "embedding" else layout.n_blocks))
-    chosen = everywhere if blocks is None else tuple(sorted(set(blocks)))
-    if not chosen or chosen[0] < 0 or chosen[-1] > everywhere[-1]:
-        raise VectorError(f"blocks: got {list(blocks or ())}, expected numbers from 0 to {everywhere[-1]}")
-    widths: dict[int, int] = {}
-    missing: LayoutError | None = None
-    for block in chosen:
-        try:
-            widths[block] = site_width(layout, point_at(block, site))
-        except LayoutError as error:
-            missing = error
-    if missing is not None and (blocks is not None or not widths):
-        raise missing
-    if len(set(widths.values())) != 1:
-        raise VectorError(
-            f"blocks: their states at {site} have different widths, {widths}; choose among them"
-        )
-    return tuple(widths), next(iter(widths.values()))
-
-
-def _check_pairs(recipe: Recipe, pairs: Sequence[ContrastPair], rule: PositionRule, fewest: int) -> None:
-    mistakes = []
-    if len(pairs) < fewest:
-        mistakes.append(f"got {len(pairs)} pairs to extract from, expected at least {fewest}")
-    for pair in recipe.pairs:
-        found = pair_mistakes(pair)
-        if not found and rule.of_reply and pair.positive.reply is None:
-            found = ("no 'reply' to read; read at last_prompt_token",)
-        elif not found and rule.of_prompt and pair.positive.system == pair.negative.system:
-            found = ("the sides have one prompt; read at assistant_mean, or let their 'system' lines differ",)
-        mistakes.extend(f"pair {pair.id!r}: {mistake}" for mistake in found)
-    if mistakes:
-        left = len(mistakes) - _MISTAKES_SHOWN
-        shown = [*mistakes[:_MISTAKES_SHOWN], *([f"and {left} more"] if left > 0 else [])]
-        listed = "".join(f"\n  {mistake}" for mistake in shown)
-        raise VectorError(f"recipe {recipe.name!r} cannot be read at {rule.name}:{listed}")
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[int], None]:
