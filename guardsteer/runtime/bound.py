@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,8 @@ PREPARED = "prepared.json"
 
 _OUT = "prepared"
 _CARD = "classifier.json"
+_OTHERS = 3
+_LONG = 40
 
 
 @dataclass(slots=True)
@@ -102,13 +104,32 @@ class Loader:
         path = resolve("vectors", spec.use, base, self.catalog)
         if path.is_dir():
             places = homes("vectors", spec.use, path, self.catalog)
-            path = find_artifact(path, self.identity, places=places, mend=False)
+            try:
+                path = find_artifact(path, self.identity, places=places, mend=False)
+            except BindingError as error:
+                raise BindingError("\n".join([str(error), *self._others(path, places)])) from error
             return load_vector(path, fingerprint=self.identity, mend=False)
         try:
             return load_vector(path, fingerprint=self.identity, mend=False)
         except BindingError as error:
             more = "it is named by its file, which nothing makes anew: name the folder of its recipe instead"
             raise BindingError(f"{error}\n{more}") from error
+
+    def _others(self, folder: Path, places: Sequence[Path]) -> Iterator[str]:
+        """Yield in which parts the models of the artifacts that there are differ from this one."""
+        files = [path for place in places for path in place.glob(f"artifacts/*/{folder.name}.safetensors")]
+        for path in sorted(files, key=lambda each: each.stat().st_mtime)[-_OTHERS:]:
+            try:
+                parts = load_vector(path, fingerprint=None).card.model.model_dump()
+            except VectorError:
+                continue
+            ours = self.identity.parts()
+            told = [
+                f"{name} ({value}, here {ours[name]})" if len(str(value)) < _LONG else name
+                for name, value in parts.items()
+                if ours[name] != str(value)
+            ]
+            yield f"the model of {path.parent.name} differs in {', '.join(told)}"
 
 
 def prepare_command(model: Any, policy: Policy, catalog: Catalog, identity: Fingerprint) -> Sequence[str]:
@@ -129,7 +150,7 @@ def prepare_command(model: Any, policy: Policy, catalog: Catalog, identity: Fing
     if "+" not in identity.dtype:
         words += ["--dtype", identity.dtype]
     for root in catalog.given:
-        words += ["--assets", str(root)]
+        words += ["--assets", str(root)] if str(root) != out else []
     absent = [
         text
         for text, given in (
