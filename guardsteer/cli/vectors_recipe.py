@@ -32,7 +32,7 @@ def add_recipe(actions: frame.Subparsers) -> None:
     parser = frame.add_command(
         actions,
         "recipe",
-        "make a recipe of A/B questions (CAA's JSON) or of two lists of texts",
+        "make a recipe of A/B questions (CAA's JSON), a labelled set or two lists of texts",
         "guardsteer vectors recipe --ab sycophancy.json --trait 'Agrees with the user.' --licence MIT "
         "--out vectors/agreement",
     )
@@ -41,11 +41,26 @@ def add_recipe(actions: frame.Subparsers) -> None:
     source.add_argument(
         "--texts", metavar=("POSITIVE", "NEGATIVE"), nargs=2, type=Path, help="two files, a text a line"
     )
+    source.add_argument(
+        "--labelled",
+        metavar="FILE",
+        type=Path,
+        help="JSON Lines with text and label, and maybe prompt and labels such as a locale or product",
+    )
+    parser.add_argument(
+        "--sides",
+        metavar=("POSITIVE", "NEGATIVE"),
+        nargs=2,
+        default=("positive", "negative"),
+        help="with --labelled: the labels of the two sides (default: positive negative)",
+    )
     parser.add_argument(
         "--spelled-out", action="store_true", help="with --ab: reply with a choice's words, not its letter"
     )
-    parser.add_argument("--template", default="{text}", help="with --texts: what the assistant says")
-    parser.add_argument("--prompt", default="Say something.", help="with --texts: what the user says")
+    parser.add_argument("--template", default="{text}", help="what the assistant says of a text")
+    parser.add_argument(
+        "--prompt", default="Say something.", help="what the user says where a text brings no prompt"
+    )
     parser.add_argument("--trait", metavar="TEXT", required=True, help="what the positive side has")
     parser.add_argument("--licence", metavar="TEXT", required=True, help="the licence of the files")
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="its name is the recipe's")
@@ -63,12 +78,19 @@ def run_check(args: argparse.Namespace) -> int:
 def run_recipe(args: argparse.Namespace) -> int:
     """Write a recipe; mistakes leave as ``GuardsteerError``."""
     from guardsteer.lab.contrast import Recipe
+    from guardsteer.lab.labelled_sets import load_labelled_pairs
     from guardsteer.lab.pair_files import load_ab_pairs, load_text_pairs, write_recipe
     from guardsteer.lab.recipe import load_recipe
 
     pairs: tuple[ContrastPair, ...]
     if args.ab is not None:
         pairs, prompt = load_ab_pairs(args.ab, spelled_out=args.spelled_out), None
+    elif args.labelled is not None:
+        prompt = args.prompt
+        positive, negative = args.sides
+        pairs = load_labelled_pairs(
+            args.labelled, positive=positive, negative=negative, template=args.template, prompt=prompt
+        )
     else:
         prompt = args.prompt
         pairs = load_text_pairs(*args.texts, template=args.template, prompt=prompt)
