@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from guardsteer.assets import Catalog, is_path, resolve
-from guardsteer.core.policy import Policy, ScheduleSpec, SteerSpec
+from guardsteer.core.policy import Policy, Position, ScheduleSpec, SteerSpec
 from guardsteer.errors import AssetError, VectorError
 from guardsteer.host import Fingerprint, find_layout
 from guardsteer.lab.contrast import Recipe
@@ -19,12 +19,13 @@ from guardsteer.lab.metrics import metric_named
 from guardsteer.lab.recipe import load_recipe
 from guardsteer.rules.meetings import Meetings
 from guardsteer.runtime.bound import Loader
-from guardsteer.steer import Vector, find_artifact, load_vector
+from guardsteer.steer import Recommendation, Vector, find_artifact, load_vector
 from guardsteer.steer.slots import Placed, place_vector
 
 __all__ = ["Uses", "goals_of", "uses_of_policy", "uses_of_vectors"]
 
 _RECIPE = "recipe.yaml"
+_UNCALIBRATED: tuple[Position, ...] = ("last_prompt_token", "generated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,9 @@ def uses_of_vectors(
     """Return one use of each vector, named in the catalogue or by the path of its file or folder.
 
     It acts as its card recommends, at the strength of ``strengths`` where there is one, and is subtracted
-    where ``subtract`` names it. Raises ``VectorError`` for fewer than two, for one name given twice, for
-    names that no vector has and for a vector whose card recommends nothing; and what ``load_vector`` raises.
+    where ``subtract`` names it. One that was not calibrated needs a strength, and acts at the block that
+    separates best. Raises ``VectorError`` for fewer than two, for one name given twice, for names that no
+    vector has and for a vector without a strength; and what ``load_vector`` raises.
     """
     strengths = strengths or {}
     found = [_found(each, identity, catalog) for each in given]
@@ -178,11 +180,15 @@ def _found(given: str, identity: Fingerprint, catalog: Catalog) -> tuple[Vector,
 
 def _recommended(vector: Vector, strength: float | None, *, negative: bool) -> Push:
     found = vector.card.recommended
-    if found is None:
+    if found is None and strength is None:
         raise VectorError(
             f"vector {vector.name!r}: its card recommends no strength, so there is no use to compare; "
-            "calibrate it first (guardsteer vectors calibrate), or name it in a policy and give --policy"
+            f"calibrate it first (guardsteer vectors calibrate), or give one (--strength {vector.name}=0.3)"
         )
+    if found is None:
+        separated = {row.block: row.cohens_d or 0.0 for row in vector.card.separation}
+        best = max(vector.blocks, key=lambda block: separated.get(block, 0.0))
+        found = Recommendation(blocks=(best,), positions=_UNCALIBRATED, low=1.0, recommended=1.0, high=1.0)
     strength = found.recommended if strength is None else strength
     schedule = None if found.schedule is None else ScheduleSpec(**found.schedule.model_dump())
     return Push(

@@ -182,8 +182,11 @@ def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
         uses_of_vectors([ready, ready], identity, Catalog(), subtract=["warmth"])
     card = lettered({3: 1.0}).card.model_copy(update={"name": "bare"})
     nameless = make_vector(card, directions=lettered({3: 1.0}).directions, residual_norms=[5.0])
-    with pytest.raises(VectorError, match="'bare': its card recommends no strength"):
-        uses_of_vectors([ready, str(save_vector(nameless, tmp_path / "other"))], identity, Catalog())
+    raw = str(save_vector(nameless, tmp_path / "other"))
+    with pytest.raises(VectorError, match=r"'bare': its card recommends no strength.*--strength bare=0.3"):
+        uses_of_vectors([ready, raw], identity, Catalog())
+    found = uses_of_vectors([ready, raw], identity, Catalog(), strengths={"bare": 0.2})
+    assert found.pushes["bare"] == Push("bare", (3,), 0.2)
     with pytest.raises(VectorError, match="no such file or folder"):
         uses_of_vectors([ready, "./nowhere"], identity, Catalog())
     with pytest.raises(AssetError, match="did you mean 'demo-empathy'"):
