@@ -1,4 +1,4 @@
-"""``guardsteer vectors extract`` builds a vector for a model, ``vectors show`` says what is in one."""
+"""``guardsteer vectors``: its actions, and ``vectors extract``, which builds a vector for a model."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import (
     frame,
     vectors_capture,
+    vectors_compose,
     vectors_interchange,
+    vectors_metrics,
     vectors_probe,
     vectors_recipe,
+    vectors_refusal,
+    vectors_show,
+    vectors_trace,
     vectors_tuning,
 )
 from guardsteer.cli.recipes import recipe_folder
-
-if TYPE_CHECKING:
-    from guardsteer.steer import Vector
 
 __all__ = ["register", "run"]
 
@@ -50,21 +51,14 @@ def register(subparsers: frame.Subparsers) -> None:
     vectors_capture.add(actions)
     vectors_tuning.add_sweep(actions)
     vectors_tuning.add_calibrate(actions)
+    vectors_metrics.add(actions)
+    vectors_trace.add(actions)
+    vectors_compose.add(actions)
     vectors_probe.add(actions)
+    vectors_refusal.add(actions)
     vectors_interchange.add_import(actions)
     vectors_interchange.add_export(actions)
-    show = frame.add_command(
-        actions,
-        "show",
-        "print a vector's card, and for each block its norm and how well it separates",
-        "guardsteer vectors show vectors/empathy/artifacts/4f0c2a9be1d7/empathy.safetensors",
-    )
-    show.add_argument(
-        "vector",
-        metavar="PATH",
-        type=Path,
-        help="a .safetensors file, with its card beside it, or their folder",
-    )
+    vectors_show.add(actions)
 
 
 def _add_extract(actions: frame.Subparsers) -> None:
@@ -155,15 +149,7 @@ def _extract(args: argparse.Namespace) -> int:
     built_for = Fingerprint(**vector.card.model.model_dump())
     out = args.out or folder / "artifacts" / built_for.short
     path = save_vector(vector, out)
-    _report(vector, path, as_json=args.json)
-    return 0
-
-
-def _show(args: argparse.Namespace) -> int:
-    from guardsteer.steer import load_vector
-
-    path = _only_vector_in(args.vector) if args.vector.is_dir() else args.vector
-    _report(load_vector(path, fingerprint=None), path, as_json=args.json)
+    vectors_show.report(vector, path, as_json=args.json)
     return 0
 
 
@@ -171,91 +157,26 @@ def _lines(path: Path | None) -> list[str]:
     return [] if path is None else [line for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
-def _only_vector_in(folder: Path) -> Path:
-    from guardsteer.errors import VectorError
-
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) != 1:
-        deeper = sorted(str(path) for path in folder.glob("artifacts/*/*.safetensors"))
-        listed = ", ".join(deeper or map(str, found)) or "no .safetensors file"
-        raise VectorError(f"{folder}: expected one vector, found {listed}; name the file")
-    return found[0]
-
-
 def _bar(done: int, total: int) -> None:
     end = "\n" if done == total else ""
     print(f"\rread {done} of {total} conversations", end=end, file=sys.stderr, flush=True)
 
 
-def _report(vector: Vector, path: Path, *, as_json: bool) -> None:
-    norms = [float(norm) for norm in vector.residual_norms]
-    if as_json:
-        card: dict[str, Any] = vector.card.model_dump(mode="json")
-        frame.emit({"ok": True, "path": str(path), "residual_norms": norms, "card": card})
-        return
-    card_lines = _card_lines(vector, path)
-    width = max(len(name) for name, _ in card_lines)
-    for name, value in card_lines:
-        print(f"{name:<{width}}  {value}")
-    print()
-    print("\n".join(_table(vector, norms)))
-
-
-def _card_lines(vector: Vector, path: Path) -> list[tuple[str, str]]:
-    card, model = vector.card, vector.card.model
-    if card.recommended is None:
-        strength = "not calibrated"
-    else:
-        best = card.recommended
-        blocks = ", ".join(map(str, best.blocks))
-        positions = ", ".join(best.positions)
-        strength = f"{best.recommended:g} ({best.low:g} to {best.high:g}) on blocks {blocks} at {positions}"
-        if best.schedule is not None:
-            told = best.schedule.model_dump(exclude_defaults=True)
-            strength += "".join(f", {name} {value}" for name, value in told.items())
-    return [
-        ("vector", f"{card.name} {card.version} ({card.licence})"),
-        ("trait", card.trait),
-        ("read", f"{card.method} of {card.source or f'{card.pairs} pairs'}, {card.read}, {card.site}"),
-        ("model", f"{model.architecture}, {model.n_blocks} blocks, width {model.width}, {model.dtype}"),
-        ("weights", model.weights),
-        ("strength", strength),
-        ("data", card.data_digest),
-        ("digest", vector.digest),
-        ("file", str(path)),
-    ]
-
-
-def _table(vector: Vector, norms: list[float]) -> list[str]:
-    rows = {row.block: row for row in vector.card.separation}
-    lines = [f"{'block':>5}  {'norm':>9}  {'Cohen d':>8}  {'halves':>7}"]
-    for block, norm in zip(vector.blocks, norms, strict=True):
-        row = rows.get(block)
-        cohens_d = _number(row.cohens_d if row else None, ".2f")
-        halves = _number(row.split_half_cosine if row else None, ".3f")
-        lines.append(f"{block:>5}  {norm:>9.3f}  {cohens_d:>8}  {halves:>7}")
-    if vector.card.separation:
-        lines.append(
-            f"Cohen d on the {vector.card.separation[0].measured_on} pairs; halves: cosine of two halves"
-        )
-    return lines
-
-
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
     {
         "extract": _extract,
-        "show": _show,
+        "show": vectors_show.run,
+        "trace": vectors_trace.run,
         "capture": vectors_capture.run,
+        "compose": vectors_compose.run,
         "sweep": vectors_tuning.run_sweep,
         "calibrate": vectors_tuning.run_calibrate,
+        "metrics": vectors_metrics.run,
         "check": vectors_recipe.run_check,
         "recipe": vectors_recipe.run_recipe,
         "to-probe": vectors_probe.run,
+        "refusal": vectors_refusal.run,
         "import": vectors_interchange.run_import,
         "export": vectors_interchange.run_export,
     }
 )
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

@@ -23,7 +23,7 @@ from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Study, estimate_j
 from guardsteer.lab.memory import Memory
 from guardsteer.steer import Vector, check_binding
 
-__all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "sweep"]
+__all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "outcome_of", "sweep"]
 
 Outcome: TypeAlias = Literal["helps", "costs too much", "no effect", "wrong way"]
 """``wrong way``: replies move away from the goal, the whole interval below zero."""
@@ -183,11 +183,12 @@ def _spot(
         control=control,
         costs=costs[push],
         cohens_d=next((row.cohens_d for row in vector.card.separation if row.block == block), None),
-        outcome=_outcome(best.gain, control, costs[push], bounds),
+        outcome=outcome_of(best.gain, control, costs[push], bounds),
     )
 
 
-def _outcome(gain: Estimate, control: Estimate, costs: Sequence[str], bounds: Bounds) -> Outcome:
+def outcome_of(gain: Estimate, control: Estimate, costs: Sequence[str], bounds: Bounds) -> Outcome:
+    """Return what came of a place by its gain, that of a random vector there, and the bounds it broke."""
     if gain.high < 0:
         return "wrong way"
     if gain.low <= max(0.0, control.value) or gain.value < bounds.gain:

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from guardsteer.errors import VectorError
+from guardsteer.evaluate import Estimate
 from guardsteer.lab.effects import random_like
 from guardsteer.lab.measuring import Goal, Parts
 from guardsteer.lab.prompts import user_prompt
-from guardsteer.lab.sweep import POSITIONS, Sweep, sweep
+from guardsteer.lab.sweep import POSITIONS, Sweep, outcome_of, sweep
 from tests.lab.studies import LOOSE, lettered, letters, parts, study
 
 SEPARATING = {2: 9.0, 3: 1.0}
@@ -44,6 +45,25 @@ def test_when_the_letter_is_to_be_rarer_the_other_block_is_the_wrong_way() -> No
     outcomes = {spot.block: spot.outcome for spot in found.spots}
     assert outcomes[3] == "wrong way"
     assert found.spots[-1].block == 3
+
+
+@pytest.mark.parametrize(
+    ("gain", "random", "costs", "outcome"),
+    [
+        (Estimate(0.4, 0.3, 0.5, 9), 0.1, (), "helps"),
+        (Estimate(0.4, 0.3, 0.5, 9), 0.1, ("perplexity",), "costs too much"),
+        (Estimate(0.4, 0.3, 0.5, 9), 0.35, (), "no effect"),
+        (Estimate(0.4, -0.1, 0.9, 9), -0.5, (), "no effect"),
+        (Estimate(0.04, 0.03, 0.05, 9), 0.0, (), "no effect"),
+        (Estimate(-0.4, -0.9, 0.1, 9), 0.0, (), "no effect"),
+        (Estimate(-0.4, -0.5, -0.3, 9), -0.9, (), "wrong way"),
+    ],
+)
+def test_a_place_helps_only_where_the_gain_is_sure_large_enough_and_above_random(
+    gain: Estimate, random: float, costs: tuple[str, ...], outcome: str
+) -> None:
+    bounds = replace(LOOSE, gain=0.2)
+    assert outcome_of(gain, Estimate(random, random, random, 9), costs, bounds) == outcome
 
 
 def test_a_random_vector_is_recommended_nowhere() -> None:

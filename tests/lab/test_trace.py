@@ -182,6 +182,33 @@ def test_the_attention_of_one_block_carries_it_and_those_of_the_others_do_not() 
                 assert moved.min() > 1e-3
 
 
+def test_restored_is_of_the_run_without_the_trait_and_lost_of_the_run_with_it() -> None:
+    model = _carried_at(2)
+    made = _sided(model)
+    found = trace(model, TOKENIZER, recipe(made), blocks=[1])
+    runs = Runs(model, find_layout(model), couples(TOKENIZER, made, "system")[0], 32)
+    patched = runs.patched([point_at(1, "block_output")])
+    with_it, without = (scores[:, 0] - scores[:, 1] for scores in runs.unpatched())
+    differ = False
+    for cell in found.cells:
+        up, down = (scores[:, 0] - scores[:, 1] for scores in patched[cell.point, cell.segment])
+        whole = (with_it - without).sum()
+        assert cell.restored.value == pytest.approx((down - without).sum() / whole, rel=1e-4, abs=1e-5)
+        assert cell.lost.value == pytest.approx((with_it - up).sum() / whole, rel=1e-4, abs=1e-5)
+        differ |= abs(cell.restored.value - cell.lost.value) > 0.01
+    assert differ
+
+
+def test_a_patch_leaves_what_it_was_given_as_it_was() -> None:
+    hidden = torch.arange(12.0).reshape(2, 3, 2)
+    before = hidden.clone()
+    patched = Patch.between(-hidden, [(1, 0, 2)])(hidden)
+    assert torch.equal(hidden, before)
+    assert torch.equal(patched[1, 2], -before[1, 0])
+    patched[1, 2] = before[1, 2]
+    assert torch.equal(patched, before)
+
+
 def test_batches_do_not_change_a_trace() -> None:
     model = _carried_at(1)
     made = recipe(_sided(model))
