@@ -69,8 +69,11 @@ def batch_losses(model: Any, rows: Sequence[tuple[Sequence[int], Sequence[int]]]
         ids[row, :length] = torch.tensor([*prompt, *reply], device=ids.device)
         mask[row, :length] = 1
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    taken = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(2).double()
-    return [
-        ReplyLoss(-float(taken[row, len(prompt) - 1 : len(prompt) + len(reply) - 1].sum()), len(reply))
-        for row, (prompt, reply) in enumerate(rows)
-    ]
+    counts = [len(reply) for _, reply in rows]
+    places = [len(prompt) + place for prompt, reply in rows for place in range(len(reply))]
+    owners = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(counts)).to(ids.device)
+    told = torch.tensor(places, dtype=torch.long, device=ids.device)
+    # Only where a reply is: over a large vocabulary the rest would take most of the time.
+    chosen = logits[owners, told - 1].float().log_softmax(-1)
+    taken = chosen.gather(1, ids[owners, told][:, None]).squeeze(1).double().split(counts)
+    return [ReplyLoss(-float(part.sum()), count) for part, count in zip(taken, counts, strict=True)]

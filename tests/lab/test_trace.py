@@ -117,7 +117,7 @@ def test_one_patch_is_what_a_hook_written_by_hand_gives(name: str) -> None:
             assert scores[0, reply] != pytest.approx(runs.unpatched()[side][0, reply], abs=1e-3)
 
 
-def _carried_at(block: int) -> Any:
+def carried_at(block: int) -> Any:
     """Return a model in which positions hear of each other in one block alone."""
     model = chat_model("llama")
     for place, layer in enumerate(model.model.layers):
@@ -126,7 +126,7 @@ def _carried_at(block: int) -> Any:
     return model
 
 
-def _sided(model: Any, count: int = 12) -> tuple[ContrastPair, ...]:
+def sided(model: Any, count: int = 12) -> tuple[ContrastPair, ...]:
     """Return pairs whose positive cue is the one that makes the first reply likelier in ``model``."""
     found = couples(TOKENIZER, pairs(count), "system")[0]
     scores = Runs(model, find_layout(model), found, 32).unpatched()
@@ -144,8 +144,8 @@ def _sided(model: Any, count: int = 12) -> tuple[ContrastPair, ...]:
 @pytest.fixture(scope="module")
 def traced() -> Trace:
     """Return the trace of a model in which block 2 alone moves anything from the cue to the reply."""
-    model = _carried_at(2)
-    return trace(model, TOKENIZER, recipe(_sided(model)), sites=("block_output", "mlp"))
+    model = carried_at(2)
+    return trace(model, TOKENIZER, recipe(sided(model)), sites=("block_output", "mlp"))
 
 
 def _cell(found: Trace, block: int, segment: str) -> Cell:
@@ -170,7 +170,7 @@ def test_the_cue_carries_everything_until_the_block_that_reads_it_and_nothing_af
 
 
 def test_the_attention_of_one_block_carries_it_and_those_of_the_others_do_not() -> None:
-    model = _carried_at(2)
+    model = carried_at(2)
     runs = Runs(model, find_layout(model), _couples(), 32)
     bare = runs.unpatched()
     for (point, segment), scores in runs.patched(_points(model, "attention")).items():
@@ -183,8 +183,8 @@ def test_the_attention_of_one_block_carries_it_and_those_of_the_others_do_not() 
 
 
 def test_restored_is_of_the_run_without_the_trait_and_lost_of_the_run_with_it() -> None:
-    model = _carried_at(2)
-    made = _sided(model)
+    model = carried_at(2)
+    made = sided(model)
     found = trace(model, TOKENIZER, recipe(made), blocks=[1])
     runs = Runs(model, find_layout(model), couples(TOKENIZER, made, "system")[0], 32)
     patched = runs.patched([point_at(1, "block_output")])
@@ -210,8 +210,8 @@ def test_a_patch_leaves_what_it_was_given_as_it_was() -> None:
 
 
 def test_batches_do_not_change_a_trace() -> None:
-    model = _carried_at(1)
-    made = recipe(_sided(model))
+    model = carried_at(1)
+    made = recipe(sided(model))
     one, many = (trace(model, TOKENIZER, made, batch_size=size) for size in (1, 32))
     for first, second in zip(one.cells, many.cells, strict=True):
         assert (first.point, first.segment) == (second.point, second.segment)
@@ -220,7 +220,7 @@ def test_batches_do_not_change_a_trace() -> None:
 
 
 def test_where_the_cue_does_nothing_there_is_nothing_to_trace() -> None:
-    model = _carried_at(2)
+    model = carried_at(2)
     torch.nn.init.zeros_(model.model.layers[2].self_attn.o_proj.weight)
     found = trace(model, TOKENIZER, recipe())
     assert found.cells == ()
@@ -243,7 +243,7 @@ def test_the_model_is_as_it_was_after_a_trace(traced: Trace) -> None:
     ids = torch.arange(10, 30)[None]
     with torch.no_grad():
         before = model(input_ids=ids).logits
-        trace(model, TOKENIZER, recipe(_sided(model)))
+        trace(model, TOKENIZER, recipe(sided(model)))
         assert torch.equal(model(input_ids=ids).logits, before)
     assert "forward" not in vars(model.model.layers[0])
     assert traced.cells
