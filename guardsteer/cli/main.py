@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("guardsteer.cli.doctor", "check this machine, the installation and, if given, a model"),
     "policy": ("guardsteer.cli.policy", "check, test, explain and sign policies"),
     "vectors": ("guardsteer.cli.vectors", "extract steering vectors and look at them"),
+    "classifiers": ("guardsteer.cli.classifiers", "train, evaluate and show classifiers of text"),
     "audit": ("guardsteer.cli.audit", "look at an audit log and verify it"),
 }
 """Name of each command: its module, and what it is for in one line."""

@@ -1,4 +1,4 @@
-"""A classifier's README, written from its card alone."""
+"""A classifier's README, written from its card and, where there is one, its evaluation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guardsteer.classify.card import Card, LinearCard, PatternsCard, ProbeCard, read_card
+from guardsteer.lab.classifier_eval_file import read_evaluation
+from guardsteer.lab.classifier_eval_text import evaluation_lines
 
-__all__ = ["write_readme"]
+__all__ = ["readme_of", "write_readme"]
 
 
 def write_readme(folder: Path) -> None:
     """Write ``README.md`` beside the card of a classifier's folder."""
-    card = read_card(folder)
-    (folder / "README.md").write_text("\n".join(_lines(card)) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(readme_of(folder), encoding="utf-8")
+
+
+def readme_of(folder: Path) -> str:
+    """Return what the README of a classifier's folder says."""
+    lines = [*_lines(read_card(folder))]
+    evaluation = read_evaluation(folder)
+    if evaluation is not None:
+        lines += ["", *evaluation_lines(evaluation)]
+    return "\n".join(lines) + "\n"
 
 
 def _lines(card: Card) -> Iterator[str]:

@@ -108,8 +108,6 @@ class ClassifierRecipe(_Closed):
                 raise ValueError(
                     f"{field} names {value!r}, which no source has; labels: {', '.join(sorted(labels))}"
                 )
-        if all(source.purpose == "testing" for source in self.sources):
-            raise ValueError("there must be a source for training")
         return self
 
     @property

@@ -79,7 +79,7 @@ def _set_folder(source: Source, data: Path | None) -> Path:
     if not source.folder:
         return Path()
     if data is None:
-        raise ClassifierError(f"source {source.name!r}: name the folder of the public sets with --data DIR")
+        raise ClassifierError(f"source {source.name!r}: name the folder of the public sets with --sets DIR")
     return data / source.folder
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "classes_of",
     "figures",
     "fit",
+    "output_names",
     "split_rows",
 ]
 
@@ -62,8 +63,8 @@ class Settings:
     ``tune`` and ``test``: shares of the texts kept out of training; ``grouped`` keeps examples of one group,
     and those that are nearly the same, in one part. ``prefixes``: beginnings of each text, of
     ``shortest_prefix`` words at least, that are trained and tuned on beside it; ``splices``: texts put behind
-    the beginning of another of the negative label. ``calibrated``: probabilities are fitted to the tuning rows (Platt, 1999;
-    with several labels, by one temperature: Guo et al., 2017).
+    the beginning of another of the negative label. ``calibrated``: probabilities are fitted to the
+    tuning rows (Platt, 1999; with several labels, by one temperature: Guo et al., 2017).
     """
 
     vectorizer: Literal["tfidf", "hashing"] = "tfidf"
@@ -93,12 +94,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What training gave: the folder, the card's figures and the penalty chosen."""
+    """What training gave: the folder, the card's figures and the penalty chosen.
+
+    A calibrated decision is ``slope`` times what was trained, plus ``offset``.
+    """
 
     folder: Path
     metrics: Mapping[str, Mapping[str, Any]]
     operating_points: Sequence[Mapping[str, Any]]
     penalty: float
+    slope: float = 1.0
+    offset: float = 0.0
 
 
 def classes_of(examples: Sequence[Example], positive: str | None) -> tuple[list[str], list[str]]:
@@ -111,14 +117,19 @@ def classes_of(examples: Sequence[Example], positive: str | None) -> tuple[list[
     if len(labels) > 2:
         if positive is not None:
             raise ClassifierError(f"a positive label needs two labels, got {len(labels)}; leave it out")
-        names = [re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_").lower() for label in labels]
-        names = [f"_{name}" if not name or name[0].isdigit() else name for name in names]
-        if len(set(names)) < len(names):
-            raise ClassifierError(f"labels must differ in more than signs and case, got {labels}")
-        return labels, names
+        return labels, output_names(labels)
     if positive not in labels:
         raise ClassifierError(f"say which of two labels is positive: {' or '.join(labels)}, got {positive!r}")
     return [label for label in labels if label != positive] + [positive], ["score"]
+
+
+def output_names(labels: Sequence[str]) -> list[str]:
+    """Return the outputs' names for labels; ``ClassifierError`` where two labels would have one name."""
+    names = [re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_").lower() for label in labels]
+    names = [f"_{name}" if not name or name[0].isdigit() else name for name in names]
+    if len(set(names)) < len(names):
+        raise ClassifierError(f"labels must differ in more than signs and case, got {labels}")
+    return names
 
 
 def split_rows(

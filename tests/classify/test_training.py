@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import random
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifier_data import Example, part_of, read_examples
 from guardsteer.lab.measures import metrics_for, operating_points, with_intervals
 from guardsteer.lab.sklearn_models import from_sklearn
-from guardsteer.lab.train_classifier import About, Settings, main, train
+from guardsteer.lab.train_classifier import About, Settings, train
 from guardsteer.lab.train_probe import train_probe
 
 ANGRY = ("useless", "terrible", "awful", "broken again", "worst service", "angry")
@@ -147,26 +146,6 @@ def test_files_are_read_or_refused_by_line(tmp_path: Path) -> None:
             read_examples(lines, text_column="said", label_column="mood")
     with pytest.raises(ClassifierError, match="cannot be read"):
         read_examples(tmp_path / "absent.csv", text_column="said", label_column="mood")
-
-
-def test_the_command_trains_and_says_what_it_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = tmp_path / "rows.jsonl"
-    data.write_text("".join(json.dumps({"text": row.text, "label": row.label}) + "\n" for row in examples()))
-    out = tmp_path / "mood"
-    common = ["--data", str(data), "--out", str(out)]
-    assert (
-        main([*common, "--positive", "angry", "--analyzer", "word", "--ngrams", "1", "2", "--source", "ours"])
-        == 0
-    )
-    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"]["value"] > 0.9
-    card = read_card(out)
-    assert card.name == "mood"
-    assert card.data is not None
-    assert card.data.sources == ("ours",)
-    assert main(common) == 2
-    assert "positive" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

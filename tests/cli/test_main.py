@@ -22,6 +22,9 @@ ACTIONS = [
     ["vectors", "extract"],
     ["vectors", "show"],
     ["vectors", "to-probe"],
+    ["classifiers", "train"],
+    ["classifiers", "eval"],
+    ["classifiers", "show"],
     ["audit", "show"],
     ["audit", "verify"],
 ]

@@ -148,7 +148,7 @@ def test_a_recipe_says_what_labels_mean_and_the_first_that_fits_counts(tmp_path:
         (False, True),
     ]
     assert gather(recipe, tmp_path, data) == found
-    with pytest.raises(ClassifierError, match="--data"):
+    with pytest.raises(ClassifierError, match="--sets"):
         gather(recipe, tmp_path, None)
 
 

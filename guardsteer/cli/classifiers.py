@@ -1,0 +1,67 @@
+"""``guardsteer classifiers``: train one from rows or a recipe, evaluate it, and show what its card says."""
+
+from __future__ import annotations
+
+import argparse
+
+from guardsteer.cli import classifiers_eval, classifiers_train, frame
+
+__all__ = ["register", "run"]
+
+
+def register(subparsers: frame.Subparsers) -> None:
+    """Add ``classifiers`` and its actions."""
+    summary = "train, evaluate and show classifiers of text"
+    parser = subparsers.add_parser("classifiers", help=summary, description="Work with classifiers of text.")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
+    classifiers_train.add(actions)
+    classifiers_eval.add(actions)
+    show = frame.add_command(
+        actions,
+        "show",
+        "print what a classifier is and how well it does, or list all",
+        "guardsteer classifiers show hostility",
+    )
+    show.add_argument("classifier", metavar="NAME", nargs="?", help="a catalogue name or a folder; none: all")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the action. Mistakes leave as ``GuardsteerError``."""
+    if args.action == "train":
+        return classifiers_train.run(args)
+    return classifiers_eval.run(args) if args.action == "eval" else _show(args)
+
+
+def _show(args: argparse.Namespace) -> int:
+    return _list(args) if args.classifier is None else _show_one(args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from guardsteer.assets import Catalog
+    from guardsteer.classify.card import read_card
+
+    catalog = Catalog()
+    cards = [read_card(catalog.find("classifiers", name)) for name in catalog.names("classifiers")]
+    if args.json:
+        listed = [{"name": card.name, "kind": card.kind, "description": card.description} for card in cards]
+        frame.emit({"ok": True, "classifiers": listed})
+        return 0
+    width = max((len(card.name) for card in cards), default=0)
+    for card in cards:
+        print(f"{card.name:<{width}}  {card.kind:<8}  {card.description.partition('. ')[0]}")
+    return 0
+
+
+def _show_one(args: argparse.Namespace) -> int:
+    from guardsteer.classify.card import read_card
+    from guardsteer.lab.classifier_eval_file import plain_evaluation, read_evaluation
+    from guardsteer.lab.classifier_readme import readme_of
+
+    folder = classifiers_eval.folder_of(args.classifier)
+    if args.json:
+        evaluation = read_evaluation(folder)
+        told = None if evaluation is None else plain_evaluation(evaluation)
+        frame.emit({"ok": True, "card": read_card(folder).model_dump(mode="json"), "evaluation": told})
+        return 0
+    print(readme_of(folder), end="")
+    return 0

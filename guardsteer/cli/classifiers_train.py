@@ -1,0 +1,142 @@
+"""``classifiers train``: from a table of rows, or from a recipe and the public sets that it names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from guardsteer.cli import frame
+
+if TYPE_CHECKING:
+    from guardsteer.lab.fitting import Settings
+
+__all__ = ["add", "run"]
+
+
+def add(actions: frame.Subparsers) -> None:
+    """Add ``classifiers train``."""
+    parser = frame.add_command(
+        actions,
+        "train",
+        "train a classifier of text from a table, or again from a recipe",
+        "guardsteer classifiers train --recipe classifiers/refusal --sets data --out build/refusal\n"
+        "  guardsteer classifiers train --data rows.csv --positive hostile --out classifiers/hostile",
+    )
+    add = parser.add_argument
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--recipe", metavar="DIR", type=Path, help="folder with recipe.yaml, or the file")
+    what.add_argument("--data", metavar="FILE", type=Path, help="CSV with a header, or JSON Lines")
+    add("--sets", metavar="DIR", type=Path, help="folder of the public sets that a recipe names")
+    add("--out", metavar="DIR", type=Path, required=True, help="folder to write")
+    add("--report", metavar="FILE", type=Path, help="write the evaluation as one HTML page (recipes alone)")
+    table = parser.add_argument_group("with --data")
+    add = table.add_argument
+    add("--text-column", default="text", metavar="NAME")
+    add("--label-column", default="label", metavar="NAME")
+    add("--positive", metavar="LABEL", help="with two labels, the one whose probability is the score")
+    add("--analyzer", choices=("word", "char", "char_wb"), default="word")
+    add("--ngrams", type=int, nargs=2, default=(1, 2), metavar=("SHORTEST", "LONGEST"))
+    add("--features", type=int, default=40_000, metavar="N", help="largest vocabulary (default: 40000)")
+    add("--hashing", action="store_true", help="hash n-grams in place of a vocabulary")
+    add(
+        "--prefixes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="beginnings of each text to train on (default: 1)",
+    )
+    add("--seed", type=int, default=0, metavar="N")
+    add("--name", help="name on the card (default: the folder's)")
+    add("--description", default="", metavar="TEXT")
+    add("--licence", default="", metavar="TEXT", help="licence of the classifier")
+    add("--source", action="append", default=[], metavar="TEXT", help="attribution; may be repeated")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and print the figures. Mistakes leave as ``GuardsteerError``."""
+    return _from_recipe(args) if args.recipe is not None else _from_table(args)
+
+
+def _from_recipe(args: argparse.Namespace) -> int:
+    from guardsteer.lab.classifier_eval_page import evaluation_page
+    from guardsteer.lab.classifier_eval_text import figure
+    from guardsteer.lab.report import save_page
+    from guardsteer.lab.train_recipe import train_recipe
+
+    built = train_recipe(args.recipe, args.sets, args.out, frame.progress)
+    evaluation = built.evaluation
+    if args.report is not None:
+        save_page(args.report, evaluation_page(args.out.name, evaluation))
+    if args.json:
+        thresholds = [
+            {"output": each.output, "value": each.value, "holds": each.holds, "reasons": list(each.reasons)}
+            for each in evaluation.thresholds
+        ]
+        metrics = {name: dict(value) for name, value in built.training.metrics.items()}
+        frame.emit({"ok": True, "path": str(args.out), "metrics": metrics, "thresholds": thresholds})
+        return 0
+    for sheet in evaluation.sheets:
+        if not sheet.slice and "auroc" in sheet.figures:
+            where = f"{sheet.output}, {sheet.source} ({sheet.seen})"
+            print(f"AUROC {figure(sheet.figures['auroc'])}  {where}")
+    for each in evaluation.thresholds:
+        print(f"threshold {each.value:.4f} of {each.output}: {'holds' if each.holds else 'does not hold'}")
+        for reason in each.reasons:
+            print(f"  {reason}")
+    print(f"written to {args.out}")
+    return 0
+
+
+def _from_table(args: argparse.Namespace) -> int:
+    from guardsteer.errors import ClassifierError
+    from guardsteer.lab.classifier_data import read_examples
+    from guardsteer.lab.fitting import About
+    from guardsteer.lab.train_classifier import train
+
+    if args.report is not None or args.sets is not None:
+        raise ClassifierError(
+            "--sets and --report go with --recipe; evaluate a table with: classifiers eval --data"
+        )
+    name = args.name or args.out.resolve().name
+    about = About(name, "1", args.description, args.licence, tuple(args.source))
+    rows = read_examples(args.data, text_column=args.text_column, label_column=args.label_column)
+    training = train(rows, _settings(args), about, args.out)
+    if args.json:
+        metrics = {metric: dict(value) for metric, value in training.metrics.items()}
+        frame.emit({"ok": True, "path": str(args.out), "metrics": metrics})
+        return 0
+    for metric, value in training.metrics.items():
+        print(
+            f"{metric.replace('_', ' '):<40} {value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+        )
+    print(f"written to {args.out}")
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from guardsteer.errors import ClassifierError
+    from guardsteer.lab.fitting import Settings
+
+    shortest, longest = args.ngrams
+    if not 1 <= shortest <= longest or args.features < 1 or args.prefixes < 0 or args.seed < 0:
+        raise ClassifierError(
+            "--ngrams must be two numbers, the first no larger, --features at least 1, --prefixes and --seed "
+            f"at least 0; got {shortest} {longest}, {args.features}, {args.prefixes}, {args.seed}"
+        )
+    return Settings(
+        vectorizer="hashing" if args.hashing else "tfidf",
+        analyzer=args.analyzer,
+        ngrams=(shortest, longest),
+        max_features=args.features,
+        sublinear_tf=not args.hashing,
+        use_idf=not args.hashing,
+        balanced=True,
+        positive=args.positive,
+        tune=0.15,
+        test=0.15,
+        seed=args.seed,
+        grouped=True,
+        prefixes=args.prefixes,
+        calibrated=True,
+    )
