@@ -12,6 +12,7 @@ import pytest
 
 from guardsteer.lab.contrast import ContrastPair, Recipe
 from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.recipe_checks import check_recipe
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors"
 AUTHORED = (
@@ -95,3 +96,30 @@ def test_the_page_of_a_recipe_names_its_pairs(name: str) -> None:
     assert f"({parts[0]}, {parts[1]} and {parts[2]} pairs)" in page
     lengths = [round(mean(map(len, side))) for side in zip(*map(replies, recipe.pairs), strict=True)]
     assert f"{lengths[0]} and {lengths[1]} characters on average" in page
+
+
+@pytest.mark.parametrize("name", [*AUTHORED, "demo-empathy", "demo-sycophancy"])
+def test_the_page_of_a_recipe_says_what_its_check_finds(name: str) -> None:
+    page = (VECTORS / name / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `vectors check` \| leaves (.*) \|$", page, re.MULTILINE)
+    kinds = {finding.kind for finding in check_recipe(shipped(name))}
+    assert {
+        part.strip()
+        for part in re.findall(r"few_pairs|near_leak|length|word\b|repeats|imbalance|coverage", row)
+    } == kinds
+
+
+@pytest.mark.parametrize("name", ["demo-empathy", "demo-sycophancy"])
+def test_the_grammar_gives_more_than_500_pairs(name: str) -> None:
+    recipe = shipped(name)
+    assert len(recipe.pairs) >= 500
+    assert f"| Pairs | {len(recipe.pairs)}," in (VECTORS / name / "README.md").read_text(encoding="utf-8")
+
+
+def test_no_word_alone_gives_the_sides_of_empathy_away() -> None:
+    pairs = shipped("empathy").pairs
+    spoken_to = sum(bool(re.search(r"\byour?s?\b", replies(pair)[1], re.IGNORECASE)) for pair in pairs)
+    assert f"in {spoken_to} of the {len(pairs)} pairs" in (VECTORS / "empathy" / "README.md").read_text(
+        "utf-8"
+    )
+    assert not {finding.kind for finding in check_recipe(shipped("empathy"))} & {"word", "length"}
