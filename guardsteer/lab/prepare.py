@@ -53,15 +53,16 @@ def prepare(
     read = policy if isinstance(policy, Policy) else read_policy(policy, found)
     home = None if chosen.in_place else out
     needs, probes = needs_of(read, found, home), probe_needs_of(read, found, home)
-    recipes = {need.name: load_recipe(need.recipe) for need in needs}
-    strange = (set(chosen.metrics.of) | chosen.metrics.lower) - set(recipes)
+    recipes = {need.recipe: load_recipe(need.recipe) for need in needs}
+    names = dict.fromkeys(need.name for need in needs)
+    strange = (set(chosen.metrics.of) | chosen.metrics.lower) - set(names)
     if strange:
-        known = ", ".join(recipes) or "none"
+        known = ", ".join(names) or "none"
         raise AssetError(f"metric for {', '.join(sorted(strange))}: the policy's recipes are {known}")
     identity = fingerprint(model, tokenizer)
     maker = VectorMaker(model, tokenizer, identity, chosen, progress)
     probe_maker = ProbeMaker(model, tokenizer, identity, chosen, found, progress)
-    made = [maker.make(need, recipes[need.name]) for need in needs]
+    made = [maker.make(need, recipes[need.recipe]) for need in needs]
     made += [probe_maker.make(need) for need in probes]
     report = Report(read.name, identity.short, out, tuple(made))
     report.save()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,53 +17,16 @@ from guardsteer.evaluate import Estimate
 from guardsteer.host import fingerprint
 from guardsteer.lab.prepare import Metrics, Settings, prepare
 from guardsteer.lab.prepared import SEPARATION
-from guardsteer.lab.prompts import Prompt
 from guardsteer.steer import load_vector
 from tests.lab.chats import chat_model, chat_tokenizer
+from tests.lab.preparing import HOPELESS, METRIC, POLICY, model_folder, write_recipe_folder
 from tests.lab.studies import LOOSE, lettered, study
-
-POLICY = """\
-guardsteer: 1
-name: two
-budget: 0.5
-vectors:
-  warm:  {use: warmth, positions: [last_prompt_token, generated], max_strength: 9.0}
-  again: {use: warmth, max_strength: 9.0}
-rules:
-  - id: push
-    when: step >= 0
-    add:
-      - {vector: warm, strength: 0.2}
-      - {vector: again, strength: 0.1}
-"""
-METRIC = "python:tests.lab.studies:letters"
-HOPELESS = "python:tests.lab.test_prepare:nothing"
-
-
-def nothing(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
-    """Return what no steering changes."""
-    return [0.0 for _ in replies]
 
 
 @pytest.fixture
 def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a policy of a recipe in a catalogue of its own."""
-    folder = tmp_path / "assets" / "vectors" / "warmth"
-    folder.mkdir(parents=True)
-    (folder / "recipe.yaml").write_text(
-        "format: guardsteer.recipe/1\nname: warmth\nversion: '1'\ntrait: Warm.\ndescription: Pairs.\n"
-        "licence: Apache-2.0\nread: assistant_mean\nsplit: {extraction: 60, tuning: 20, test: 20}\n"
-    )
-    rows = [
-        {
-            "id": f"pair-{place}",
-            "messages": [{"role": "user", "content": f"Where is parcel number {place}?"}],
-            "positive": {"reply": f"How good that you ask after {place}."},
-            "negative": {"reply": f"See the parcel list, line {place} of it."},
-        }
-        for place in range(60)
-    ]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_recipe_folder(tmp_path / "assets" / "vectors" / "warmth")
     monkeypatch.setenv("GUARDSTEER_ASSETS", str(tmp_path / "assets"))
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
@@ -211,9 +173,7 @@ def test_a_metric_for_a_recipe_that_the_policy_lacks_is_refused(policy: Path, tm
 def test_the_command_prepares_a_model_folder_and_prints_a_table_and_json(
     policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for part in (chat_model(), chat_tokenizer()):
-        part.save_pretrained(tmp_path / "model")
-    words = ["prepare", "--model", str(tmp_path / "model"), "--policy", str(policy)]
+    words = ["prepare", "--model", str(model_folder(tmp_path / "model")), "--policy", str(policy)]
     words += ["--out", str(tmp_path / "out")]
     assert main(words) == 0
     assert "warmth  built" in capsys.readouterr().out
