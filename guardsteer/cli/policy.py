@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from guardsteer.assets import Catalog, find_policy
 from guardsteer.cli import frame
-from guardsteer.cli.models import DTYPES, load_model
+from guardsteer.cli.models import add_dtype, load_model
 from guardsteer.core.policy import ClassifierSpec
 from guardsteer.errors import AssetError, HostError, PolicyError, Problem, VectorsFightWarning
 
@@ -53,7 +53,7 @@ def register(subparsers: frame.Subparsers) -> None:
         metavar="PATH",
         help="put the policy on this model too, to find what it lacks and vectors that fight there",
     )
-    check.add_argument("--dtype", choices=DTYPES, help="of the model (default: as it is stored)")
+    add_dtype(check)
     check.add_argument(
         "--assets",
         metavar="DIR",

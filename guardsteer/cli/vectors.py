@@ -55,6 +55,7 @@ def register(subparsers: frame.Subparsers) -> None:
     vectors_trace.add(actions)
     vectors_compose.add(actions)
     vectors_probe.add(actions)
+    vectors_probe.add_train(actions)
     vectors_refusal.add(actions)
     vectors_interchange.add_import(actions)
     vectors_interchange.add_export(actions)
@@ -175,6 +176,7 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = MappingProxyType(
         "check": vectors_recipe.run_check,
         "recipe": vectors_recipe.run_recipe,
         "to-probe": vectors_probe.run,
+        "train-probe": vectors_probe.run_train,
         "refusal": vectors_refusal.run,
         "import": vectors_interchange.run_import,
         "export": vectors_interchange.run_export,

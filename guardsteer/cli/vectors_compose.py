@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import frame
-from guardsteer.cli.models import DTYPES, load_model
+from guardsteer.cli.models import add_dtype, load_model
 
 if TYPE_CHECKING:
     from guardsteer.assets import Catalog
@@ -36,7 +36,7 @@ def add(actions: frame.Subparsers) -> None:
         "--policy", metavar="PATH", help="in place of VECTOR: those that this policy may use at once"
     )
     add_argument("--model", metavar="PATH", required=True, help="the model that the vectors were read from")
-    add_argument("--dtype", choices=DTYPES, help="of the model (default: as it is stored)")
+    add_dtype(parser)
     add_argument(
         "--assets",
         metavar="DIR",

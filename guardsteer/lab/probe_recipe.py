@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -19,7 +20,16 @@ from guardsteer.rules.document import compose, find, plain
 from guardsteer.rules.places import Report
 from guardsteer.rules.reading import decode
 
-__all__ = ["PROBE_FILE", "TEXTS_FILE", "ProbeRecipe", "States", "load_probe_recipe", "read_states"]
+__all__ = [
+    "PROBE_FILE",
+    "TEXTS_FILE",
+    "OfTexts",
+    "ProbeRecipe",
+    "States",
+    "load_probe_recipe",
+    "read_blocks",
+    "read_states",
+]
 
 PROBE_FILE = "probe.yaml"
 TEXTS_FILE = "texts.jsonl"
@@ -112,12 +122,30 @@ def read_states(
     model: Any, tokenizer: Any, recipe: OfTexts, examples: list[Example], *, batch_size: int
 ) -> States:
     """Return the states that a policy's probe would see of each text. Raises ``HostError`` as ``capture``."""
+    n_blocks = find_layout(model).n_blocks
+    block = recipe.block if recipe.block is not None else int(_DEPTH * n_blocks)
+    return read_blocks(model, tokenizer, recipe, examples, [block], batch_size=batch_size)[block]
+
+
+def read_blocks(
+    model: Any,
+    tokenizer: Any,
+    recipe: OfTexts,
+    examples: Sequence[Example],
+    blocks: Sequence[int],
+    *,
+    batch_size: int,
+) -> dict[int, States]:
+    """Return what ``read_states`` does for each of ``blocks``, in one pass a text."""
     layout = find_layout(model)
-    block = recipe.block if recipe.block is not None else int(_DEPTH * layout.n_blocks)
-    if block >= layout.n_blocks:
-        raise ClassifierError(f"texts.block: got {block}, the model has blocks 0 to {layout.n_blocks - 1}")
+    for block in blocks:
+        if not 0 <= block < layout.n_blocks:
+            raise ClassifierError(
+                f"texts.block: got {block}, the model has blocks 0 to {layout.n_blocks - 1}"
+            )
     rows = [_tokens(tokenizer, recipe, example.text) for example in examples]
-    states: list[NDArray[np.float32]] = [np.empty((0, layout.width), np.float32)] * len(rows)
+    empty = np.empty((0, layout.width), np.float32)
+    states: dict[int, list[NDArray[np.float32]]] = {block: [empty] * len(rows) for block in blocks}
     order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
@@ -130,16 +158,21 @@ def read_states(
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         device = model.device
-        hidden = capture(model, layout, [block], ids.to(device), mask.to(device))[block].float().cpu().numpy()
-        for row, place in enumerate(places):
-            tokens, first = rows[place]
-            states[place] = hidden[row, first : len(tokens)]
-    return States(
-        hidden=np.concatenate(states),
-        labels=tuple(e.label for e, found in zip(examples, states, strict=True) for _ in found),
-        keys=tuple(e.text for e, found in zip(examples, states, strict=True) for _ in found),
-        block=block,
-    )
+        read = capture(model, layout, list(blocks), ids.to(device), mask.to(device))
+        for block in blocks:
+            hidden = read[block].float().cpu().numpy()
+            for row, place in enumerate(places):
+                tokens, first = rows[place]
+                states[block][place] = hidden[row, first : len(tokens)]
+    return {
+        block: States(
+            hidden=np.concatenate(found),
+            labels=tuple(e.label for e, some in zip(examples, found, strict=True) for _ in some),
+            keys=tuple(e.text for e, some in zip(examples, found, strict=True) for _ in some),
+            block=block,
+        )
+        for block, found in states.items()
+    }
 
 
 def _tokens(tokenizer: Any, recipe: OfTexts, text: str) -> tuple[list[int], int]:

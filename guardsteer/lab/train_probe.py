@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
+from guardsteer.classify.card import Measured
 from guardsteer.classify.writing import write_probe
 from guardsteer.core.digests import digest_parts
 from guardsteer.errors import ClassifierError
@@ -27,9 +29,11 @@ from guardsteer.lab.fitting import (
     split_rows,
 )
 
-__all__ = ["train_probe"]
+__all__ = ["best_block", "train_probe"]
 
 _LEAST_EXAMPLES = 10
+_CHOOSING_PENALTIES = (0.001, 0.1)
+_SHORTEST = 1e-12
 
 
 def train_probe(
@@ -43,13 +47,80 @@ def train_probe(
     settings: Settings,
     about: About,
     out: Path,
+    measure: Measured = "projection",
 ) -> Training:
     """Train a logistic regression on ``hidden`` [row, width] and write the probe's folder ``out``.
 
-    ``keys``: the text of each row, by which rows are split. ``block``, ``fingerprint`` (digest of the
-    model) and ``dtype`` say where the states come from. Of ``settings``, those of the model and of the
-    split count. The figures on the card are the test rows'. Raises ``ClassifierError``.
+    ``keys``: the text, or the group of texts, of each row; rows of one key stay in one part, and intervals
+    are over whole keys. ``block``, ``fingerprint`` (digest of the model) and ``dtype`` say where the states
+    come from. With ``measure`` ``cosine``, states count at length 1. Of ``settings``, those of the model and
+    of the split count. The figures on the card are the test rows'. Raises ``ClassifierError``.
     """
+    data = _prepare(hidden, labels, keys, settings, measure)
+    penalty, weight, bias = _fit_raw(data.states, data.numbers, data.rows, settings)
+    decisions = (data.states.astype(np.float32) @ weight.T + bias).astype(np.float64)
+    scores = 1.0 / (1.0 + np.exp(-np.clip(decisions, -500.0, 500.0)))
+    tune, test = ((data.numbers[data.rows[part]], scores[data.rows[part]]) for part in ("tune", "test"))
+    groups = np.unique(np.array(keys)[data.rows["test"]], return_inverse=True)[1]
+    metrics, points = figures(data.outputs, tune, test, settings.seed, groups=groups)
+    training: dict[str, Any] = {"model": settings.model, "seed": settings.seed, "penalty": penalty}
+    states = np.asarray(hidden, dtype=np.float64)
+    card = card_of(
+        about,
+        digest=digest_parts([*map(str.encode, (*keys, *labels)), states.tobytes()]),
+        rows=data.rows,
+        training=training,
+    )
+    write_probe(
+        out,
+        weight=weight,
+        bias=bias,
+        outputs=data.outputs,
+        block=block,
+        fingerprint=fingerprint,
+        dtype=dtype,
+        about={**card, "metrics": metrics, "operating_points": points},
+        measure=measure,
+    )
+    write_readme(out)
+    return Training(out, metrics, points, penalty)
+
+
+def best_block(
+    states: Mapping[int, NDArray[Any]],
+    labels: Sequence[str],
+    keys: Sequence[str],
+    settings: Settings,
+    measure: Measured = "projection",
+) -> tuple[int, dict[int, float]]:
+    """Return the block whose states tell the tuning rows' labels best, and every block's log loss on them.
+
+    Neither fits nor looks at test rows. Raises ``ClassifierError`` as ``train_probe``.
+    """
+    losses = {}
+    for block, hidden in states.items():
+        data = _prepare(hidden, labels, keys, settings, measure)
+        quick = replace(settings, penalties=_CHOOSING_PENALTIES)
+        _, weight, bias = _fit_raw(data.states, data.numbers, data.rows, quick)
+        tune = data.rows["tune"]
+        decisions = np.clip(data.states[tune] @ weight[0].astype(np.float64) + bias[0], -500.0, 500.0)
+        signs = np.where(data.numbers[tune] == 1, 1.0, -1.0)
+        losses[block] = float(np.log1p(np.exp(-signs * decisions)).mean())
+    return min(losses, key=lambda block: losses[block]), losses
+
+
+class _Data(NamedTuple):
+    """Checked states [row, width], class numbers [row], the rows of each part, and the outputs' names."""
+
+    states: NDArray[np.float64]
+    numbers: NDArray[np.int64]
+    rows: Any
+    outputs: list[str]
+
+
+def _prepare(
+    hidden: NDArray[Any], labels: Sequence[str], keys: Sequence[str], settings: Settings, measure: Measured
+) -> _Data:
     states = np.asarray(hidden, dtype=np.float64)
     if states.ndim != 2 or not len(states) == len(labels) == len(keys):
         raise ClassifierError(
@@ -64,29 +135,9 @@ def train_probe(
     if len(classes) > 2:
         raise ClassifierError(f"a probe tells two labels apart, got {len(classes)}; train one for each label")
     rows, numbers = split_rows(examples, classes, settings)
-    penalty, weight, bias = _fit_raw(states, numbers, rows, settings)
-    decisions = (states.astype(np.float32) @ weight.T + bias).astype(np.float64)
-    scores = 1.0 / (1.0 + np.exp(-np.clip(decisions, -500.0, 500.0)))
-    tune, test = ((numbers[rows[part]], scores[rows[part]]) for part in ("tune", "test"))
-    metrics, points = figures(outputs, tune, test, settings.seed)
-    card = card_of(
-        about,
-        digest=digest_parts([*map(str.encode, (*keys, *labels)), states.tobytes()]),
-        rows=rows,
-        training={"model": settings.model, "seed": settings.seed, "penalty": penalty},
-    )
-    write_probe(
-        out,
-        weight=weight,
-        bias=bias,
-        outputs=outputs,
-        block=block,
-        fingerprint=fingerprint,
-        dtype=dtype,
-        about={**card, "metrics": metrics, "operating_points": points},
-    )
-    write_readme(out)
-    return Training(out, metrics, points, penalty)
+    if measure == "cosine":
+        states = states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), _SHORTEST)
+    return _Data(states, numbers, rows, outputs)
 
 
 def _fit_raw(
