@@ -1,11 +1,13 @@
 """Calibrate a vector of the demo by itself: where, how strongly, for how long, and at what price.
 
-``python -m benchmarks.calibrate_demo --out DIR [--trait empathy] [--tickets 120]``.
+``python -m benchmarks.calibrate_demo --out DIR [--trait empathy] [--tickets 120] [--published]``.
 
 The goal is the share of warm answers (of flattering ones, which should fall, for sycophancy). Facts, refusals
-of safe tickets, answers to unsafe ones and the other trait are measured beside it; three random directions of
-the same norm are the control. Strengths and schedules are chosen on tickets in training wordings, judged on
-held-out ones.
+of safe tickets, answers to unsafe ones and the other trait are measured beside it, and so is all that ships
+to hold a vector to: prompts that sound alarming, instructions, the traits of the library. Three random
+directions of the same norm are the control. Strengths and schedules are chosen on tickets in training
+wordings, judged on held-out ones. With ``--published`` nothing is searched: the vector is held to all of it
+in the place and at the strengths that are on its card, which it fails where a bound is broken.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ from typing import Any, Literal
 import torch
 
 from guardsteer.assets import Catalog
+from guardsteer.core.policy import ScheduleSpec
 from guardsteer.demo import load_model
 from guardsteer.demo.corpus.judge import facts_correct, has_flattery, is_refusal, tone_of
 from guardsteer.demo.corpus.tickets import Ticket, draw_ticket
 from guardsteer.host import fingerprint
-from guardsteer.lab.calibrate import STRENGTHS, Search, calibrate
+from guardsteer.lab.calibrate import STRENGTHS, Place, Search, calibrate
+from guardsteer.lab.gates import with_gates
 from guardsteer.lab.measuring import Bounds, Check, Goal, Parts, Study
 from guardsteer.lab.metrics import Metric
 from guardsteer.lab.prompts import Prompt
 from guardsteer.lab.report import calibration_page, save_page, sweep_page
 from guardsteer.lab.sweep import POSITIONS, sweep
-from guardsteer.steer import find_artifact, load_vector, save_vector
+from guardsteer.steer import Vector, find_artifact, load_vector, save_vector
 
 Trait = Literal["empathy", "sycophancy"]
 
@@ -112,13 +116,61 @@ def study(trait: Trait, count: int) -> Study:
     )
 
 
-def measure(trait: Trait, count: int, out: Path) -> dict[str, Any]:
-    """Sweep, calibrate, save everything under ``out`` and return the figures that matter."""
+def measure(trait: Trait, count: int, out: Path, *, published: bool = False) -> dict[str, Any]:
+    """Sweep, calibrate, save everything under ``out`` and return the figures that matter.
+
+    ``published``: only the place and the strengths of the vector's card are tried.
+    """
     model, tokenizer = load_model()
     identity = fingerprint(model, tokenizer)
     folder = Catalog().find("vectors", f"demo-{trait}")
     vector = load_vector(find_artifact(folder, identity), fingerprint=identity)
+    ranking: list[str] = []
     asked, subtract, started = study(trait, count), trait == "sycophancy", time.perf_counter()
+    if published:
+        search = _published(vector, subtract=subtract)
+    else:
+        search, ranking = _swept(model, tokenizer, vector, asked, trait, out)
+    calibration = calibrate(
+        model,
+        tokenizer,
+        vector,
+        with_gates(asked, of=vector.name),
+        search,
+        BOUNDS[trait],
+        new_tokens=NEW_TOKENS,
+        batch_size=60,
+        progress=print,
+    )
+    calibration.save(out)
+    save_page(out / "calibration.html", calibration_page(calibration))
+    if calibration.verdict.publish:
+        save_vector(calibration.publish(vector), out)
+    told = calibration.to_json()
+    names = ("published", "reasons", "window", "saturation", "held_out", "side_effects", "unjudged")
+    kept = {name: told[name] for name in names}
+    return {**kept, "sweep": ranking, "seconds": round(time.perf_counter() - started)}
+
+
+def _published(vector: Vector, *, subtract: bool) -> Search:
+    card = vector.card.recommended
+    if card is None:
+        raise SystemExit(f"{vector.name} has no recommended strength on its card; leave out --published")
+    schedule = None if card.schedule is None else ScheduleSpec(**card.schedule.model_dump())
+    return Search(
+        (Place(card.blocks, card.positions),),
+        tuple(sorted({card.low, card.recommended, card.high})),
+        (schedule,),
+        subtract=subtract,
+        halvings=0,
+        seed=SEED,
+    )
+
+
+def _swept(
+    model: Any, tokenizer: Any, vector: Vector, asked: Study, trait: Trait, out: Path
+) -> tuple[Search, list[str]]:
+    subtract = trait == "sycophancy"
     found = sweep(
         model,
         tokenizer,
@@ -132,30 +184,13 @@ def measure(trait: Trait, count: int, out: Path) -> dict[str, Any]:
     )
     found.save(out)
     save_page(out / "sweep.html", sweep_page(found))
-    search = Search(found.places("block_output", PLACES), STRENGTHS, subtract=subtract, seed=SEED)
-    calibration = calibrate(
-        model,
-        tokenizer,
-        vector,
-        asked,
-        search,
-        BOUNDS[trait],
-        new_tokens=NEW_TOKENS,
-        batch_size=60,
-        progress=print,
-    )
-    calibration.save(out)
-    save_page(out / "calibration.html", calibration_page(calibration))
-    if calibration.verdict.publish:
-        save_vector(calibration.publish(vector), out)
-    told = calibration.to_json()
-    kept = {name: told[name] for name in ("published", "reasons", "window", "saturation", "held_out")}
     ranking = [
         f"block {spot.block}: {spot.outcome}, Cohen d {spot.cohens_d:.1f}"
         for spot in found.spots
         if spot.cohens_d
     ]
-    return {**kept, "sweep": ranking, "seconds": round(time.perf_counter() - started)}
+    places = found.places("block_output", PLACES)
+    return Search(places, STRENGTHS, subtract=subtract, seed=SEED), ranking
 
 
 def main() -> None:
@@ -164,9 +199,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the vector, figures and pages")
     parser.add_argument("--trait", choices=["empathy", "sycophancy"], default="empathy")
     parser.add_argument("--tickets", type=int, default=120, help="in each part")
+    parser.add_argument("--published", action="store_true", help="try what is on the vector's card alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(json.dumps(measure(given.trait, given.tickets, given.out), indent=1))
+    print(json.dumps(measure(given.trait, given.tickets, given.out, published=given.published), indent=1))
 
 
 if __name__ == "__main__":
