@@ -12,7 +12,7 @@ from guardsteer.core.digests import digest_bytes
 __all__ = ["Dot", "Line", "chart", "described"]
 
 _WIDTH, _HEIGHT = 400, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 10, 10, 40
 # What a page calls them, which has others for a dark ground, and what they are elsewhere.
 _COLORS = ("#0b62a4", "#b4441a", "#3b7d23", "#7a3e9d", "#8a6d00", "#00716b")
 _GREY = "#6b6b6b"

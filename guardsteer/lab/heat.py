@@ -13,6 +13,7 @@ __all__ = ["Cell", "Interval", "heat", "intervals"]
 
 _CELL, _ROW, _LEFT, _LINE = 70, 25, 46, 13
 _WIDEST = 11
+_NAME = 22
 _UP, _DOWN = "var(--up,#0b62a4)", "var(--down,#b4441a)"
 _DARKEST = 0.62
 
@@ -48,21 +49,22 @@ def heat(
     if not cells:
         raise ValueError("a heat map needs at least one cell")
     lines = max(len(_lines(column)) for column in columns)
+    left = max(_LEFT, 14 + 7 * max(map(len, rows)))
     top = 8 + _LINE * max(lines, 1)
-    width, height = _LEFT + _CELL * len(columns), top + _ROW * len(rows) + 2
+    width, height = left + _CELL * len(columns), top + _ROW * len(rows) + 2
     parts = [f'<text x="4" y="{top - 6}">{escape(row_label)}</text>']
     for place, column in enumerate(columns):
-        parts.extend(_head(column, _LEFT + _CELL * (place + 0.5), top - 6))
+        parts.extend(_head(column, left + _CELL * (place + 0.5), top - 6))
     for number, row in enumerate(rows):
         y = top + _ROW * number
-        parts.append(f'<text x="{_LEFT - 10}" y="{y + 17}" text-anchor="end">{escape(row)}</text>')
+        parts.append(f'<text x="{left - 10}" y="{y + 17}" text-anchor="end">{escape(row)}</text>')
         for place, column in enumerate(columns):
             cell = cells.get((row, column))
             if cell is not None:
-                told = f"{row_label} {row}, {column}: {cell.told}"
-                parts.extend(_drawn(cell, _LEFT + _CELL * place, y, most, told))
+                told = f"{_where(row_label, row)}, {column}: {cell.told}"
+                parts.extend(_drawn(cell, left + _CELL * place, y, most, told))
     best = max(cells, key=lambda key: cells[key].value)
-    summary = f"Highest: {row_label} {best[0]}, {best[1]}, {cells[best].told}."
+    summary = f"Highest: {_where(row_label, best[0])}, {best[1]}, {cells[best].told}."
     # Its own width and a bit more: wider than that it is stretched, narrower it is scrolled.
     style = f"min-width:{min(width, 340) if len(columns) < 6 else width}px;max-width:{width * 1.5:.0f}px"
     svg = described(f"0 0 {width} {height}", title, f"{description} {summary}".strip(), parts, style)
@@ -71,6 +73,10 @@ def heat(
         f'<figure><figcaption>{escape(title)}</figcaption><div class="scroll" role="region" tabindex="0" '
         f'aria-label="{label}">{svg}</div></figure>'
     )
+
+
+def _where(label: str, row: str) -> str:
+    return f"{label} {row}".strip()
 
 
 def _head(text: str, x: float, bottom: float) -> Iterator[str]:
@@ -135,7 +141,7 @@ def intervals(rows: Sequence[Interval], *, title: str, x_label: str) -> str:
         y = 22 * place + 14
         sure = row.low > 0 or row.high < 0
         color = _UP if row.value >= 0 else _DOWN
-        name = row.name if len(row.name) <= 22 else row.name[:21] + "\N{HORIZONTAL ELLIPSIS}"
+        name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
         told = f"{row.name}: {row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
         parts.append(
             f'<g class="dot"><title>{escape(told)}</title>'
@@ -148,5 +154,6 @@ def intervals(rows: Sequence[Interval], *, title: str, x_label: str) -> str:
     at = f'x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle"'
     parts.append(f"<text {at}>{escape(x_label)}</text>")
     told = "; ".join(f"{row.name} {row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f})" for row in rows)
-    svg = described(f"0 0 {width} {height}", title, f"{x_label}. {told}.", parts)
+    style = f"max-width:{width * 1.4:.0f}px"
+    svg = described(f"0 0 {width} {height}", title, f"{x_label}. {told}.", parts, style)
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"

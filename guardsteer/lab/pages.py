@@ -22,9 +22,9 @@ overflow-wrap:break-word}
 h1{font-size:1.4rem;line-height:1.25}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}
 .scroll{overflow-x:auto;max-width:100%}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92em}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em}
 caption{text-align:left;color:var(--grey);padding:.2rem 0}
-th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
+th,td{padding:.25rem .45rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{border-bottom-width:2px}td.fig{white-space:nowrap}td.text{min-width:14rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1.2rem 1.6rem}
 figure{margin:0;min-width:0}figcaption{font-weight:600;margin-bottom:.2rem}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from guardsteer.lab.figures import Data, figure, place
-from guardsteer.lab.pages import page, save_page, table, verdict
+from guardsteer.lab.heat import Cell, Interval, heat, intervals
+from guardsteer.lab.pages import page, plots, save_page, table, verdict
 from guardsteer.lab.report_calibration import calibration_page
 from guardsteer.lab.report_where import sweep_page, trace_page
 
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 _SIDES = ("first", "second", "together")
+_ALIKE = 0.5
+"""Cosines from which on vectors are nearly one, or against each other."""
 
 
 def composition_page(found: Composition) -> str:
@@ -47,12 +51,38 @@ def composition_page(found: Composition) -> str:
         verdict(fine, told, (), data["warnings"]),
         f"<p>On {data['prompts']} prompts, with 95 % bootstrap intervals over prompts. Kept: with both, less "
         "with the goal's own vector alone. Perplexity is that of the replies under the bare model.</p>",
+        plots([*_cosines(data["pairs"]), *_joint(data["pairs"])]),
         "<h2>Every two of them</h2>",
         *(_pair(pair) for pair in data["pairs"]),
         "<h2>How each was used</h2>",
         table(["vector", "strength", "blocks", "positions", "for", "judged by"], used),
     ]
     return page("Vectors together", body)
+
+
+def _cosines(pairs: Sequence[Data]) -> Iterator[str]:
+    cells = {}
+    for pair in pairs:
+        if pair["cosines"]:
+            block, most = max(pair["cosines"].items(), key=lambda each: abs(each[1]))
+            cell = Cell(most, f"cosine {most:+.2f} at block {block}", sure=abs(most) >= _ALIKE)
+            cells[pair["first"], pair["second"]] = cells[pair["second"], pair["first"]] = cell
+    if cells:
+        names = list(dict.fromkeys(name for key in cells for name in key))
+        title = "Cosine at the block where it is furthest from 0"
+        yield heat(cells, names, names, title=title, row_label="")
+
+
+def _joint(pairs: Sequence[Data]) -> Iterator[str]:
+    for pair in pairs:
+        told = {"first": f"{pair['first']} alone", "second": f"{pair['second']} alone", "together": "both"}
+        for effect in pair["effects"]:
+            rows = [
+                Interval(name, *(effect[key][end] for end in ("value", "low", "high")))
+                for key, name in told.items()
+            ]
+            title = f"{pair['first']} and {pair['second']}: gain of {effect['owner']}"
+            yield intervals(rows, title=title, x_label=f"gain in {effect['goal']}")
 
 
 def _pair(pair: Data) -> str:

@@ -174,21 +174,51 @@ def _controls(known: Sequence[tuple[float, Data]]) -> list[Line]:
 
 
 def _side_effects(data: Data) -> str:
-    """Return how other traits and tasks moved at the recommended strength, empty where none was watched."""
+    """Return how checks and other traits moved at the recommended strength, empty where none was watched."""
     shown = data.get("held_out")
     window = data.get("window")
     if shown is None and window:
         near = [rung for rung in data.get("curve", ()) if strength_of(rung) == window["recommended"]]
         shown = next(iter(near), None)
-    changes: Data = (shown or {}).get("changes") or {}
-    rows = [Interval(name, each["value"], each["low"], each["high"]) for name, each in estimates(changes)]
-    if not rows:
-        return ""
     on = "test prompts" if data.get("held_out") else "tuning prompts"
-    drawn = intervals(
-        rows, title=f"Other traits and tasks at the recommended strength, {on}", x_label="change"
-    )
-    return f"<h2>Side effects</h2>{plots([drawn])}"
+    checks = [_interval(name, each) for name, each in estimates((shown or {}).get("changes") or {})]
+    traits: Sequence[Data] = data.get("side_effects", ())
+    others = [_interval(str(each.get("trait")), each["change"]) for each in traits if each.get("change")]
+    drawn = [
+        intervals(rows, title=f"{title}, {on}", x_label=label)
+        for rows, title, label in (
+            (checks, "Checks and tasks", "change"),
+            (others, "Other traits of the library", "change of the reader's probability"),
+        )
+        if rows
+    ]
+    if not drawn:
+        return ""
+    return f"<h2>Side effects at the recommended strength</h2>{plots(drawn)}{_traits(traits, data)}"
+
+
+def _interval(name: str, found: Data) -> Interval:
+    return Interval(name, found["value"], found["low"], found["high"])
+
+
+def _traits(traits: Sequence[Data], data: Data) -> str:
+    rows = [
+        [
+            str(each.get("trait")),
+            "moved" if each.get("moved") else "",
+            figure(each.get("change")),
+            ", ".join(f"{change:+.3f}" for change in each.get("random_changes", ())),
+            "" if each.get("reader_auroc") is None else f"{each['reader_auroc']:.2f}",
+            "" if each.get("reader_reliable", True) else "reader not reliable",
+        ]
+        for each in traits
+    ]
+    unjudged = ", ".join(map(str, data.get("unjudged", ())))
+    told = f'<p class="note">Without a reader: {escape(unjudged)}.</p>' if unjudged else ""
+    if not rows:
+        return told
+    heads = ["other trait", "", "change", "random vectors", "reader's AUROC", "remark"]
+    return table(heads, rows, [bool(each.get("moved")) for each in traits]) + told
 
 
 def _rungs(rungs: Sequence[Data], window: Data | None, *, where: bool = False) -> str:
@@ -208,20 +238,27 @@ def _rungs(rungs: Sequence[Data], window: Data | None, *, where: bool = False) -
             f"{push.get('strength', 0):g}",
             figure(rung.get("gain")),
             ", ".join(short(each) for each in rung.get("random_gains", ())),
-            *(figure(rung.get(key), key) for key in keys[1:]),
+            *(_told(rung.get(key), key) for key in keys[1:]),
             "; ".join(rung.get("costs", ())),
         ]
         rows.append([*at, *row] if where else row)
     return table(heads, rows, [_inside(strength_of(rung), window) for rung in rungs])
 
 
+def _told(found: Any, key: str) -> str:
+    # What bounds a strength most often is told with its interval, the rest is short enough to be seen.
+    return figure(found, key) if key == "perplexity_ratio" else short(found, key)
+
+
 def _changes(curve: Sequence[Data]) -> str:
-    names = list(dict.fromkeys(name for rung in curve for name in rung.get("changes") or {}))
-    if not names:
-        return ""
-    heads = ["change of", *(f"{strength_of(rung):g}" for rung in curve)]
-    rows = [[name, *(figure((rung.get("changes") or {}).get(name)) for rung in curve)] for name in names]
-    return "<h2>Other traits and tasks by strength</h2>" + table(heads, rows)
+    parts = []
+    for key, title in (("changes", "Checks and tasks by strength"), ("traits", "Other traits by strength")):
+        names = list(dict.fromkeys(name for rung in curve for name in rung.get(key) or {}))
+        if names:
+            heads = ["change of", *(f"{strength_of(rung):g}" for rung in curve)]
+            rows = [[name, *(short((rung.get(key) or {}).get(name)) for rung in curve)] for name in names]
+            parts.append(f"<h2>{title}</h2>{table(heads, rows)}")
+    return "".join(parts)
 
 
 def _examples(examples: Sequence[Data], window: Data | None) -> str:

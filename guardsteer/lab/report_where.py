@@ -70,13 +70,14 @@ def sweep_parts(data: Data) -> list[str]:
             else ""
         )
         more.append(f"{titled(_where(worst))} moves them by {figure(worst.get('gain'))}{apart}.")
+    columns = sorted(dict.fromkeys(map(_column, spots)), key=len)
     marks = ", ".join(f"{mark} {outcome}" for outcome, mark in _MARKS.items())
     return [
         verdict(bool(helping), told, more),
-        plots(_maps(spots)),
+        plots(_maps(spots, columns)),
         f'<p class="note">{_SWEEP_NOTE.format(marks=marks)}</p>',
         "<h2>By block</h2>",
-        plots(_by_block(spots)),
+        plots(_by_block(spots, columns)),
         "<h2>Places, the best first</h2>",
         _spots(spots),
         f'<p class="note">{_SPOTS_NOTE}</p>',
@@ -89,10 +90,7 @@ def _where(spot: Data) -> str:
     return f"block {spot.get('block')}{named_site}, {place(push_of(spot).get('positions', ()))}"
 
 
-def _maps(spots: Sequence[Data]) -> Iterator[str]:
-    columns = list(
-        dict.fromkeys(_column(spot) for spot in sorted(spots, key=lambda spot: len(_column(spot))))
-    )
+def _maps(spots: Sequence[Data], columns: Sequence[str]) -> Iterator[str]:
     most = max((abs(value_of(spot.get("gain"))) for spot in spots), default=0.0) or 1.0
     for site in dict.fromkeys(spot.get("site", "") for spot in spots):
         here = [spot for spot in spots if spot.get("site", "") == site]
@@ -121,13 +119,13 @@ def _sure(found: Any) -> bool:
     return bool(found) and (found["low"] > 0 or found["high"] < 0)
 
 
-def _by_block(spots: Sequence[Data]) -> Iterator[str]:
+def _by_block(spots: Sequence[Data], columns: Sequence[str]) -> Iterator[str]:
     for site in dict.fromkeys(spot.get("site", "") for spot in spots):
         here = sorted(
             (spot for spot in spots if spot.get("site") == site), key=lambda spot: spot.get("block", 0)
         )
         lines, controls = [], []
-        for column in dict.fromkeys(_column(spot) for spot in here):
+        for column in columns:
             those = [spot for spot in here if _column(spot) == column]
             found = [dot(spot.get("block", 0), spot.get("gain")) for spot in those]
             lines.append(Line(column, tuple(each for each in found if each is not None)))
@@ -151,19 +149,23 @@ def _spots(spots: Sequence[Data]) -> str:
             str(spot.get("site", "")),
             _column(spot),
             f"{push_of(spot).get('strength', 0):g}",
-            f"{_MARKS.get(spot.get('outcome', ''), '')} {spot.get('outcome', '')}",
+            "; ".join(
+                [
+                    f"{_MARKS.get(spot.get('outcome', ''), '')} {spot.get('outcome', '')}",
+                    *spot.get("costs", ()),
+                ]
+            ),
             figure(spot.get("gain")),
             short(spot.get("random_gain")),
             figure(spot.get("perplexity_ratio"), "perplexity_ratio"),
             *(short(spot.get(key), key) for key in keys[2:]),
             *(short((spot.get("changes") or {}).get(name)) for name in changes),
             "" if spot.get("cohens_d") is None else f"{spot['cohens_d']:.2f}",
-            "; ".join(spot.get("costs", ())),
         ]
         for spot in spots
     ]
     marked = [spot.get("outcome") == "helps" for spot in spots]
-    return table([*heads, *changes, "Cohen d", "costs"], rows, marked)
+    return table([*heads, *changes, "Cohen d"], rows, marked)
 
 
 def trace_page(found: Trace) -> str:
