@@ -13,7 +13,7 @@ __all__ = ["Cell", "Interval", "heat", "intervals"]
 
 _CELL, _ROW, _LEFT, _LINE = 70, 25, 46, 13
 _WIDEST = 11
-_NAME = 22
+_NAME, _LABEL = 24, 52
 _UP, _DOWN = "var(--up,#0b62a4)", "var(--down,#b4441a)"
 _DARKEST = 0.62
 
@@ -128,7 +128,8 @@ def intervals(rows: Sequence[Interval], *, title: str, x_label: str) -> str:
     """
     if not rows:
         raise ValueError("a plot of intervals needs at least one")
-    left, width, right = 150, 400, 60
+    left = 16 + 7 * min(max(len(row.name) for row in rows), _NAME)
+    width, right = 400, 60
     ends = [0.0, *(row.low for row in rows), *(row.high for row in rows)]
     span = (max(ends) - min(ends)) or 1.0
 
@@ -141,7 +142,7 @@ def intervals(rows: Sequence[Interval], *, title: str, x_label: str) -> str:
         y = 22 * place + 14
         sure = row.low > 0 or row.high < 0
         color = _UP if row.value >= 0 else _DOWN
-        name = row.name if len(row.name) <= _NAME else row.name[: _NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        name = _cut(row.name, _NAME)
         told = f"{row.name}: {row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
         parts.append(
             f'<g class="dot"><title>{escape(told)}</title>'
@@ -151,9 +152,13 @@ def intervals(rows: Sequence[Interval], *, title: str, x_label: str) -> str:
             f'<text class="{"b" if sure else "dim"}" x="{width - 2}" y="{y + 4}" text-anchor="end">'
             f"{row.value:+.2f}</text></g>"
         )
-    at = f'x="{(left + width - right) / 2}" y="{height - 4}" text-anchor="middle"'
-    parts.append(f"<text {at}>{escape(x_label)}</text>")
+    at = f'x="{width / 2}" y="{height - 4}" text-anchor="middle"'
+    parts.append(f"<text {at}>{escape(_cut(x_label, _LABEL))}</text>")
     told = "; ".join(f"{row.name} {row.value:+.3f} ({row.low:+.3f} to {row.high:+.3f})" for row in rows)
     style = f"max-width:{width * 1.4:.0f}px"
     svg = described(f"0 0 {width} {height}", title, f"{x_label}. {told}.", parts, style)
     return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-__all__ = ["facts", "page", "plots", "save_page", "table", "verdict"]
+__all__ = ["card", "facts", "page", "plots", "save_page", "table", "verdict"]
 
 _ALLOWED = "default-src 'none'; style-src 'unsafe-inline'"
 _SHORT, _LONG = 34, 60
@@ -42,6 +42,8 @@ margin:1rem 0}
 .facts dt{color:var(--grey);font-size:.85rem}.facts dd{margin:0;font-size:1.1rem;font-weight:600}
 .facts dd small{display:block;font-weight:400;font-size:.8rem;color:var(--grey)}
 tr.in{background:#3b7d2326}tr.in td:first-child{font-weight:700}
+.card{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
+.card dt{color:var(--grey)}.card dd{margin:0;overflow-wrap:anywhere}
 code{font-size:.85em;overflow-wrap:anywhere}.note{color:var(--grey);max-width:48rem}
 details summary{cursor:pointer;font-weight:600;margin:2rem 0 .5rem;font-size:1.1rem}
 """
@@ -82,6 +84,12 @@ def facts(rows: Iterable[tuple[str, str, str]]) -> str:
         for name, figure, remark in rows
     )
     return f'<dl class="facts">{told}</dl>'
+
+
+def card(rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and what they stand for, one below the other; plain text."""
+    told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
+    return f'<dl class="card">{told}</dl>'
 
 
 def plots(figures: Iterable[str]) -> str:

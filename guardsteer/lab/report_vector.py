@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from guardsteer.lab.charts import Dot, Line, chart
 from guardsteer.lab.figures import Data
-from guardsteer.lab.pages import page, plots, table
+from guardsteer.lab.pages import card, page, plots, table
 from guardsteer.lab.report_calibration import calibration_parts
 from guardsteer.lab.report_where import sweep_parts, trace_parts
 from guardsteer.steer import Vector, make_vector
@@ -49,7 +49,7 @@ def vector_page(vector: Vector, card_lines: Sequence[tuple[str, str]], folder: P
         ]
         for block, norm in blocks
     ]
-    body = [table(["card", ""], list(card_lines)), "<h2>Blocks</h2>", plots(_by_block(vector, blocks))]
+    body = [card(card_lines), "<h2>Blocks</h2>", plots(_by_block(vector, blocks))]
     body.append(table(heads, shown))
     beside = found_beside(folder)
     for name, data in beside.items():

@@ -151,6 +151,17 @@ def test_the_page_of_a_vector_shows_what_lies_beside_it_and_whose_it_is(tmp_path
     assert set(found_beside(tmp_path)) == {"trace"}
 
 
+def test_a_window_on_the_card_makes_no_other_vector_of_it(tmp_path: Path) -> None:
+    search = Search(places=(Place((3,)),), strengths=(2.0, 4.0), schedules=(None,), controls=1)
+    vector = lettered({3: 1.0})
+    found = calibrate(*parts(), vector, study(), search, LOOSE, new_tokens=8)
+    found.save(tmp_path)
+    published = found.publish(vector)
+    assert published.digest != vector.digest
+    assert "was measured with another vector" not in vector_page(published, [], tmp_path)
+    assert "was measured with another vector" in vector_page(lettered({2: 1.0}), [], tmp_path)
+
+
 @pytest.fixture(scope="module")
 def browser() -> str:
     """Return the path of a Chromium; skip where there is none."""
