@@ -23,7 +23,7 @@ from guardsteer.lab.prepare_settings import Settings, bounds_for, measure_for, p
 from guardsteer.lab.prepared import SEPARATION, Figures, Made, Old, read_made, write_made
 from guardsteer.lab.prompts import prompts_digest
 from guardsteer.lab.report import calibration_page, save_page
-from guardsteer.lab.windows import findings
+from guardsteer.lab.windows import findings, inside
 from guardsteer.steer import Recommendation, Vector, load_vector, make_vector, recommend, save_vector
 from guardsteer.steer.artifact import VectorCard
 
@@ -151,7 +151,8 @@ class VectorMaker:
         vector = self._bound(made.path)
         norms = [] if vector is None else [vector.residual_norm(block) for block in made.window.blocks]
         beyond, unmeasured = findings(job.need.uses, made.window, norms)
-        return replace(made, outside=beyond, notes=(*made.notes, *unmeasured))
+        within = inside(job.need.uses, made.window, norms)
+        return replace(made, outside=beyond, inside=within, notes=(*made.notes, *unmeasured))
 
     def _old(self, need: Need) -> Old | None:
         """Return the newest vector of another model in the same place."""
@@ -198,7 +199,8 @@ class VectorMaker:
         made = Made(job.need.name, "failed", job.path, chosen_by=calibration.goal, notes=found.notes)
         if calibration.held_out is not None:
             held_out = calibration.held_out.measured
-            made = replace(made, figures=Figures(held_out.gain, held_out.perplexity_ratio))
+            random = tuple(each.value for each in calibration.held_out.controls)
+            made = replace(made, figures=Figures(held_out.gain, held_out.perplexity_ratio, random))
         if not calibration.verdict.publish:
             return replace(made, reasons=calibration.verdict.reasons)
         published = calibration.publish(vector)

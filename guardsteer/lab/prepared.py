@@ -33,10 +33,14 @@ _FORMAT = "guardsteer.prepared/2"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a push at the best strength did on prompts that nothing was chosen on."""
+    """What a push at the best strength did on prompts that nothing was chosen on.
+
+    ``random``: the gains of random vectors of equal norm in its place.
+    """
 
     gain: Estimate
     perplexity_ratio: Estimate
+    random: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,9 @@ class Made:
     """What became of one vector or probe.
 
     ``state``: ``built`` now, ``there`` from before, ``shipped`` with its recipe, or ``failed``.
-    ``chosen_by``: the metric that its window was found with, or ``separation``. ``outside``: what of the
-    policy is outside the window. ``notes``: what else a person must know. ``plan``: all that decided what was
-    made.
+    ``chosen_by``: the metric that its window was found with, or ``separation``. ``outside`` and ``inside``:
+    what of the policy is outside the window, what within. ``notes``: what else a person must know. ``plan``:
+    all that decided what was made.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Made:
     figures: Figures | None = None
     reasons: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     old: Old | None = None
     plan: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +92,7 @@ class Made:
             "held_out": _figures_json(self.figures),
             "reasons": list(self.reasons),
             "outside": list(self.outside),
+            "inside": list(self.inside),
             "notes": list(self.notes),
             "old": old
             and {
@@ -106,7 +112,11 @@ class Made:
                 "NOT CALIBRATED: its block is the one that separates best, its strengths are a guess; give "
                 "its recipe a measure, or --metric"
             )
+        if self.figures is not None and self.figures.random:
+            random = ", ".join(f"{each:+.3f}" for each in self.figures.random)
+            yield f"random vectors of its norm in its place gain {random}"
         yield from (f"outside: {each}" for each in self.outside)
+        yield from (f"inside: {each}" for each in self.inside)
         yield from self.notes
         if self.old is not None:
             yield f"the model before, {self.old.model}, differs in {', '.join(self.old.differs) or 'nothing'}"
@@ -193,7 +203,7 @@ def read_made(folder: Path) -> Made | None:
             digest=str(data["digest"]),
             chosen_by=str(data["chosen_by"]),
             window=None if window is None else Recommendation.model_validate_json(json.dumps(window)),
-            figures=held_out and Figures(**{name: Estimate(**each) for name, each in held_out.items()}),
+            figures=None if held_out is None else _figures_of(held_out),
             reasons=tuple(map(str, data["reasons"])),
             notes=tuple(map(str, data["notes"])),
             plan=dict(data["plan"]),
@@ -209,7 +219,17 @@ def _window_json(window: Recommendation | None) -> dict[str, Any] | None:
 def _figures_json(figures: Figures | None) -> dict[str, Any] | None:
     if figures is None:
         return None
-    return {name: estimate_json(getattr(figures, name)) for name in ("gain", "perplexity_ratio")}
+    random = [round(each, 5) for each in figures.random]
+    return {
+        "gain": estimate_json(figures.gain),
+        "perplexity_ratio": estimate_json(figures.perplexity_ratio),
+        "random": random,
+    }
+
+
+def _figures_of(held: dict[str, Any]) -> Figures:
+    random = tuple(map(float, held["random"]))
+    return Figures(Estimate(**held["gain"]), Estimate(**held["perplexity_ratio"]), random)
 
 
 def _cells(window: Recommendation | None, figures: Figures | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from guardsteer.lab.effects import schedule_text
 from guardsteer.steer import Recommendation
 from guardsteer.steer.artifact import Schedule
 
-__all__ = ["Use", "findings", "outside", "unmeasured", "uses_of"]
+__all__ = ["Use", "findings", "inside", "outside", "unmeasured", "uses_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,17 @@ def findings(
     beyond = [outside(use, window, norms) for use in uses]
     rest = [unmeasured(use, window) for use, wrong in zip(uses, beyond, strict=True) if not wrong]
     return tuple(filter(None, beyond)), tuple(filter(None, dict.fromkeys(rest)))
+
+
+def inside(uses: Sequence[Use], window: Recommendation, norms: Sequence[float] = ()) -> tuple[str, ...]:
+    """Return the pushes that are within ``window`` and such as it was found for."""
+    return tuple(
+        dict.fromkeys(
+            f"{use} (window {window.low:g} to {window.high:g})"
+            for use in uses
+            if not outside(use, window, norms) and not unmeasured(use, window)
+        )
+    )
 
 
 def _no_longer(used: ScheduleSpec | None, found: Schedule | None) -> bool:
