@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from guardsteer.classify import PatternClassifier
 from guardsteer.errors import AssetError
@@ -30,6 +31,7 @@ from guardsteer.lab.metrics import (
 from guardsteer.lab.model_metrics import nats_a_token
 from guardsteer.lab.prompts import Prompt, few, load_prompts, split_prompts, user_prompt
 from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.recipe_measure import MeasureRow
 from tests.lab.chats import chat_model, chat_tokenizer
 from tests.lab.test_shipped_recipes import AUTHORED
 
@@ -245,3 +247,12 @@ def test_the_guide_says_how_many_refusals_the_phrases_find() -> None:
     assert (
         f"it finds {found}, and of {len(others):,} replies of the other recipes it takes {wrong} for" in guide
     )
+
+
+@pytest.mark.parametrize(
+    "metric", ["python:os:getcwd", "judge:os:getcwd:rubric.txt", "trait:./mine", "kl", "words:2"]
+)
+def test_a_recipe_names_no_code_no_path_and_nothing_that_is_no_metric(metric: str) -> None:
+    with pytest.raises(ValidationError):
+        MeasureRow(metric=metric)
+    assert MeasureRow(metric="trait:formality").measure().metric == "trait:formality"
