@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import pairwise
 
-from guardsteer.lab.charts import Dot, Line, chart
 from guardsteer.lab.classifier_eval import Evaluation, Miss, Sheet
+from guardsteer.lab.classifier_eval_plots import Curve, delay_bars, unit_square
 from guardsteer.lab.classifier_eval_stream import Streamed
 from guardsteer.lab.classifier_eval_text import FIGURES, figure, sheet_name, stream_row, worst_first
 from guardsteer.lab.report import page, table
@@ -15,8 +14,6 @@ from guardsteer.lab.report import page, table
 __all__ = ["evaluation_page"]
 
 _MOST_CURVES = 6
-_BARS = (1, 2, 4, 8, 12, 16, 24, 32, 64, 128, 256)
-_WIDTH, _HEIGHT, _FOOT = 560, 200, 34
 
 
 def evaluation_page(name: str, evaluation: Evaluation) -> str:
@@ -62,12 +59,21 @@ def _curves(sheets: Sequence[Sheet]) -> Iterator[str]:
     drawn = [sheet for sheet in sheets if sheet.roc and ", first " not in sheet.source][:_MOST_CURVES]
     if not drawn:
         return
-    evenly = Line("no better than chance", (Dot(0, 0), Dot(1, 1)), control=True)
-    lines = [Line(_short(sheet), tuple(Dot(x, y) for x, y in sheet.roc)) for sheet in drawn]
-    yield chart([*lines, evenly], title="ROC", x_label="false positive rate", y_label="true positive rate")
-    lines = [Line(_short(sheet), tuple(Dot(x, y) for x, y, _ in sheet.reliability)) for sheet in drawn]
-    evenly = Line("as often as said", (Dot(0, 0), Dot(1, 1)), control=True)
-    yield chart([*lines, evenly], title="Reliability", x_label="score", y_label="share of positives")
+    yield unit_square(
+        [Curve(_short(sheet), sheet.roc) for sheet in drawn],
+        title="ROC",
+        x_label="false positive rate",
+        y_label="true positive rate",
+        diagonal="no better than chance",
+    )
+    yield unit_square(
+        [Curve(_short(sheet), tuple((x, y) for x, y, _ in sheet.reliability)) for sheet in drawn],
+        title="Reliability",
+        x_label="score",
+        y_label="share of positives",
+        diagonal="as often as said",
+        dots=True,
+    )
 
 
 def _short(sheet: Sheet) -> str:
@@ -98,37 +104,10 @@ def _streams(found: Sequence[Streamed]) -> Iterator[str]:
     yield '<div class="plots">'
     for each in found:
         kind = "set for streams" if each.tuned else "of the card"
-        yield _bars(each, f"Delays at the threshold {each.threshold:.3f} {kind}, after {each.after}")
-    yield "</div>"
-
-
-def _bars(found: Streamed, title: str) -> str:
-    """Return a histogram of delays: one bar for each range of tokens, the last for those never heard."""
-    ends = [0, *_BARS]
-    names = [str(end) if end - start == 1 else f"{start + 1}–{end}" for start, end in pairwise(ends)]
-    counts = [
-        sum(delay is not None and start < delay <= end for delay in found.delays)
-        for start, end in pairwise(ends)
-    ]
-    names.append("never")
-    counts.append(sum(delay is None or delay > ends[-1] for delay in found.delays))
-    step, top = _WIDTH / len(counts), max(*counts, 1)
-    parts = []
-    for place, (label, count) in enumerate(zip(names, counts, strict=True)):
-        height = (_HEIGHT - _FOOT - 18) * count / top
-        x, y = place * step, _HEIGHT - _FOOT - height
-        middle = x + step / 2
-        fill = "#b4441a" if label == "never" else "#0b62a4"
-        parts.append(
-            f'<rect x="{x + 3:.1f}" y="{y:.1f}" width="{step - 6:.1f}" height="{height:.1f}" fill="{fill}"/>'
-            f'<text x="{middle:.1f}" y="{y - 4:.1f}" text-anchor="middle">{count}</text>'
-            f'<text x="{middle:.1f}" y="{_HEIGHT - _FOOT + 14}" text-anchor="middle">{label}</text>'
+        yield delay_bars(
+            each.delays, f"Delays at the threshold {each.threshold:.3f} {kind}, after {each.after}"
         )
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title, quote=True)}" '
-        f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>{"".join(parts)}</svg></figure>'
-    )
+    yield "</div>"
 
 
 def _misses(chosen: Sequence[Miss], *, false: bool) -> str:
