@@ -14,6 +14,7 @@ __all__ = ["Cell", "Interval", "heat", "intervals"]
 _CELL, _ROW, _LEFT, _LINE = 70, 25, 46, 13
 _WIDEST = 11
 _NAME, _LABEL = 24, 52
+_SMALLEST = 0.005
 _UP, _DOWN = "var(--up,#0b62a4)", "var(--down,#b4441a)"
 _DARKEST = 0.62
 
@@ -100,7 +101,7 @@ def _drawn(cell: Cell, x: float, y: float, most: float, told: str) -> Iterator[s
         f'fill-opacity="{share:.2f}"{_filled(frame, color)}/>'
     )
     kind = "b" if cell.sure else "dim"
-    number = f"{cell.value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    number = f"{cell.value if abs(cell.value) >= _SMALLEST else 0:+.2f}".replace("-", "\N{MINUS SIGN}")
     number = number.replace("+", "") if not cell.mark else number
     mark = f" {escape(cell.mark)}" if cell.mark else ""
     at = f'x="{x + _CELL / 2}" y="{y + 17}" text-anchor="middle"'

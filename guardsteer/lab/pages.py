@@ -27,6 +27,7 @@ caption{text-align:left;color:var(--grey);padding:.2rem 0}
 th,td{padding:.25rem .45rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{border-bottom-width:2px}td.fig{white-space:nowrap}td.text{min-width:14rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1.2rem 1.6rem}
+.plots.two{grid-template-columns:repeat(auto-fit,minmax(min(27rem,100%),1fr));margin:1.2rem 0}
 figure{margin:0;min-width:0}figcaption{font-weight:600;margin-bottom:.2rem}
 svg{display:block;width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:currentColor}
 svg .b{font-weight:700}svg .dim{opacity:.8}
@@ -92,10 +93,11 @@ def card(rows: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="card">{told}</dl>'
 
 
-def plots(figures: Iterable[str]) -> str:
-    """Return figures in a grid, as many beside each other as fit; nothing where there is none."""
+def plots(figures: Iterable[str], *, two: bool = False) -> str:
+    """Return figures in a grid, as many beside each other as fit, or ``two``; nothing where there is none."""
     drawn = "".join(figures)
-    return f'<div class="plots">{drawn}</div>' if drawn else ""
+    kind = "plots two" if two else "plots"
+    return f'<div class="{kind}">{drawn}</div>' if drawn else ""
 
 
 def table(

@@ -37,6 +37,7 @@ _TRACE_NOTE = (
     "what one carries, the next carries on; after the last block, the states from the prompt's end on are "
     "all of the effect by construction."
 )
+_ABOUT = "Shares of the effect of the cue, by block and part of the prompt."
 _TOP = 12
 _HALF = 0.5
 _EXACT = 1e-3
@@ -196,7 +197,7 @@ def trace_parts(data: Data) -> list[str]:
         if not cells
         else f"The cue makes the reply with the trait likelier by {figure(effect, form='.2f')} nats."
     )
-    body = [verdict(bool(cells), told, list(_sentences(cells))), numbers, plots(_trace_maps(cells))]
+    body = [verdict(bool(cells), told, list(_sentences(cells))), numbers, *_trace_maps(cells)]
     if cells:
         heading = "<h2>All cells, by the lesser of the two</h2>"
         body += [f'<p class="note">{_TRACE_NOTE}</p>', heading, _cells(cells)]
@@ -221,17 +222,21 @@ def _sentences(cells: Sequence[Data]) -> Iterator[str]:
 
 
 def _trace_maps(cells: Sequence[Data]) -> Iterator[str]:
+    """Yield for each site what is restored beside what is lost, whole blocks first."""
     titles = {"restored": "Effect restored", "lost": "Effect lost"}
-    for site in dict.fromkeys(cell["site"] for cell in cells):
+    sites = dict.fromkeys(cell["site"] for cell in cells)
+    for site in sorted(sites, key=lambda site: site != "block_output"):
         here = [cell for cell in cells if cell["site"] == site]
         rows = [str(block) for block in sorted({cell["block"] for cell in here})]
         columns = list(dict.fromkeys(cell["segment"] for cell in here))
+        maps = []
         for key, title in titles.items():
             shown = {
                 (str(cell["block"]), cell["segment"]): _shown(cell[key]) for cell in here if cell.get(key)
             }
-            about = "Shares of the effect of the cue, by block and part of the prompt."
-            yield heat(shown, rows, columns, title=f"{title}, {site}", row_label="block", description=about)
+            told = f"{title}, {site}"
+            maps.append(heat(shown, rows, columns, title=told, row_label="block", description=_ABOUT))
+        yield plots(maps, two=True)
 
 
 def _shown(found: Mapping[str, Any]) -> Cell:
