@@ -13,7 +13,7 @@ from guardsteer.core.events import (
     RuleReleased,
 )
 
-TIME_NS = 1_800_000_000_000_000_000
+TIME_NS = 1_700_000_000_000_000_000
 
 
 def request_events(number: int) -> list[Event]:

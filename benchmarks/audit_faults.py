@@ -111,7 +111,7 @@ def make_log(directory: Path, requests: int) -> list[Path]:
 def change_bytes(
     directory: Path, files: list[Path], changes: int, chance: random.Random
 ) -> dict[str, object]:
-    """Change one byte at a time, anywhere in the segments or the head; count what is not found."""
+    """Change one byte at a time, anywhere in the segments or the checkpoint; count what is not found."""
     contents = {path: path.read_bytes() for path in files}
     paths, sizes = list(contents), [len(data) for data in contents.values()]
     missed: list[str] = []
@@ -163,7 +163,7 @@ def main() -> int:
         directory = Path(name) / "log"
         segments = make_log(directory, args.requests)
         results["false_alarms_untouched"] = len(verify(directory).findings)
-        results |= change_bytes(directory, [*segments, *directory.glob("*.head")], args.changes, chance)
+        results |= change_bytes(directory, [*segments, *directory.glob("*.checkpoint")], args.changes, chance)
         results |= delete_lines(directory, segments)
         results["false_alarms_restored"] = len(verify(directory).findings)
     good = {"kills", "killed_before_first_commit", "committed_records", "changes", "lines_deleted"}

@@ -75,7 +75,7 @@ class SignatureError(PolicyError):
     """A policy is not approved by a trusted key; ``reason`` says which way.
 
     "unsigned", "malformed" (the signature file), "unknown_key", "bad_signature", "wrong_digest" (the
-    policy is not what was signed), "bad_key" (a key file) or "no_library".
+    policy is not what was signed), or "bad_key" (a key file).
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,6 +1,6 @@
 """Tamper-evident audit: a journal that chains records into segments, verification and reading. No torch."""
 
-from guardsteer.audit.chain import Head
+from guardsteer.audit.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
 from guardsteer.audit.findings import Finding, Note, StreamSummary, Verification
 from guardsteer.audit.journal import Journal, open_journal
 from guardsteer.audit.reader import read, trail
@@ -9,19 +9,21 @@ from guardsteer.audit.show import format_trail
 from guardsteer.audit.verify import verify
 
 __all__ = [
+    "Checkpoint",
     "Finding",
-    "Head",
     "Journal",
     "Note",
     "Record",
     "RecordsDropped",
     "SegmentBegan",
+    "SignedCheckpoint",
     "StoredEvent",
     "StreamClosed",
     "StreamSummary",
     "Verification",
     "format_trail",
     "open_journal",
+    "parse_checkpoint",
     "read",
     "trail",
     "verify",

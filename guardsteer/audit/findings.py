@@ -6,25 +6,40 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from guardsteer.audit.chain import Head
-
 __all__ = ["Finding", "FindingKind", "Findings", "Note", "NoteKind", "StreamSummary", "Verification"]
 
 FindingKind: TypeAlias = Literal[
-    "anchor", "changed", "closed", "cut", "foreign", "head", "header", "layout", "missing", "more", "order"
+    "anchor",
+    "changed",
+    "checkpoint",
+    "clock",
+    "closed",
+    "cut",
+    "foreign",
+    "header",
+    "layout",
+    "missing",
+    "more",
+    "order",
+    "signature",
 ]
 """``anchor``: the log does not hold what an anchor says. ``changed``: a line's hash does not fit.
-``closed``: lines after the closing record. ``cut``: the end is missing. ``foreign``: a segment from
-elsewhere. ``head``: the head is missing, damaged or contradicts the chain. ``header``: a segment does
-not begin as it must. ``layout``: not a line of the log. ``missing``: lines or segments are gone.
-``more``: further findings in a file that has very many. ``order``: lines out of order.
+``checkpoint``: it is missing, damaged, not signed by the segment's key or contradicts the lines.
+``clock``: a line's time lies before that of an earlier line. ``closed``: lines after the closing record.
+``cut``: the end is missing. ``foreign``: a segment from elsewhere. ``header``: a segment does not begin as
+it must. ``layout``: not a line of the log. ``missing``: lines or segments are gone. ``more``: further
+findings in a file that has very many. ``order``: lines out of order. ``signature``: nobody, or the wrong
+key, vouches for a segment's key, or for the lines before it.
 """
 
-NoteKind: TypeAlias = Literal["dropped", "key", "open", "other_file", "torn", "unborn", "unknown"]
+NoteKind: TypeAlias = Literal[
+    "dropped", "key", "open", "other_file", "torn", "unborn", "uncommitted", "unknown"
+]
 """``dropped``: the writer itself says that events were lost. ``key``: the directory's digest key is not
 the one that a stream used. ``open``: no closing record (the process runs, or was killed).
 ``other_file``: not part of the log. ``torn``: an unfinished last line that was never committed.
-``unborn``: a process died before its first line. ``unknown``: a record of another version.
+``unborn``: a process died before its first line. ``uncommitted``: lines that no checkpoint covers, since
+the process is writing them or was killed before they counted. ``unknown``: a record of another version.
 """
 
 _MOST_PER_FILE = 100
@@ -58,13 +73,20 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class StreamSummary:
-    """One stream as found: intact ``records`` (segment headers left out), and the head that it reaches."""
+    """One stream as found: intact ``records`` (segment headers left out) among all its ``lines``.
+
+    ``checkpoint`` is its latest checkpoint as text, empty where there is none that holds; keep it
+    elsewhere as an anchor. ``vouched_by`` is the trusted key (64 hexadecimal digits) that vouches for the
+    stream, if one was asked for.
+    """
 
     name: str
     segments: int
     records: int
-    head: Head
+    lines: int
+    checkpoint: str
     closed: bool
+    vouched_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +102,11 @@ class Verification:
     def ok(self) -> bool:
         """True when nothing shows that evidence was changed."""
         return not self.findings
+
+    @property
+    def first(self) -> Finding | None:
+        """The first finding in the order of streams, files and lines, or None."""
+        return min(self.findings, key=lambda finding: (finding.file, finding.line), default=None)
 
     @property
     def records(self) -> int:

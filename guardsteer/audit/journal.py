@@ -14,8 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from guardsteer.audit.batch import Barrier
-from guardsteer.audit.chain import Head
 from guardsteer.audit.health import Health
 from guardsteer.audit.keys import key_name, keyed_digest, load_key
 from guardsteer.audit.stream import StreamWriter
@@ -33,21 +34,24 @@ def open_journal(
     directory: str | os.PathLike[str],
     *,
     key: bytes | None = None,
+    signing_key: Ed25519PrivateKey | None = None,
     segment_bytes: int = SEGMENT_BYTES,
     queue_records: int = QUEUE_RECORDS,
 ) -> Journal:
     """Open a new stream below ``directory``, which is made if need be, and start its writer.
 
-    ``key`` is the key of the keyed digests; ``load_key`` says where it comes from otherwise. A segment
-    ends after ``segment_bytes``; ``queue_records`` events may wait for the disk. Raises
-    ``AuditWriteError`` when the directory cannot be written, ``AuditError`` for a bad key or size.
+    ``key`` is the key of the keyed digests; ``load_key`` says where it comes from otherwise.
+    ``signing_key`` vouches for the stream's first checkpoint key, so that nobody without it can pass off
+    a log of his own making; every segment's key vouches for the next one's. A segment ends after
+    ``segment_bytes``; ``queue_records`` events may wait for the disk. Raises ``AuditWriteError`` when the
+    directory cannot be written, ``AuditError`` for a bad key or size.
     """
     path = Path(directory).absolute()
     if segment_bytes < 1 or queue_records < 1:
         raise AuditError(f"segment_bytes={segment_bytes}, queue_records={queue_records}: expected 1 or more")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Journal(path, load_key(path, key), segment_bytes, queue_records)
+        return Journal(path, load_key(path, key), signing_key, segment_bytes, queue_records)
     except OSError as error:
         raise AuditWriteError(f"{path}: the audit log cannot be opened for writing: {error}") from error
 
@@ -59,9 +63,17 @@ class Journal:
     its own, opened by its first ``append``. May be shared by threads.
     """
 
-    def __init__(self, directory: Path, key: bytes, segment_bytes: int, queue_records: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        key: bytes,
+        signing_key: Ed25519PrivateKey | None,
+        segment_bytes: int,
+        queue_records: int,
+    ) -> None:
         self.directory = directory
         self._key = key
+        self._signing_key = signing_key
         self._segment_bytes = segment_bytes
         self._queue_records = queue_records
         self._lock = threading.RLock()
@@ -80,9 +92,9 @@ class Journal:
         return self._worker.writer.name if self._worker else ""
 
     @property
-    def head(self) -> Head | None:
-        """How far the stream is durable; its text is the anchor to keep elsewhere."""
-        return self._worker.writer.head if self._worker else None
+    def checkpoint(self) -> str:
+        """How far the stream is durable, signed: the anchor to keep elsewhere. Empty as ``stream`` is."""
+        return self._worker.writer.checkpoint.decode() if self._worker else ""
 
     @property
     def failed(self) -> bool:
@@ -167,7 +179,10 @@ class Journal:
 
     def _start(self) -> Worker:
         writer = StreamWriter(
-            self.directory, digest_key=key_name(self._key), segment_bytes=self._segment_bytes
+            self.directory,
+            digest_key=key_name(self._key),
+            segment_bytes=self._segment_bytes,
+            signer=self._signing_key,
         )
         return Worker(writer, self._health)
 

@@ -29,7 +29,10 @@ class SegmentBegan(_JournalRecord, frozen=True, gc=False, tag="segment_began"):
     """First line of every segment.
 
     ``previous`` is the hash of the last line of the segment before, 64 zeros in the first one.
-    ``digest_key`` names the key of the keyed digests; it is not the key.
+    ``digest_key`` names the key of the keyed digests; it is not the key. ``key`` is the public key
+    (base64) that signs checkpoints while this segment is written. ``seal`` is the signed checkpoint that
+    ends the segment before and names ``key``; in the first segment it is by the key that the journal was
+    given, and empty where it was given none.
     """
 
     format: int
@@ -39,6 +42,8 @@ class SegmentBegan(_JournalRecord, frozen=True, gc=False, tag="segment_began"):
     digest_key: str
     library: str
     pid: int
+    key: str
+    seal: str
 
 
 class RecordsDropped(_JournalRecord, frozen=True, gc=False, tag="records_dropped"):

@@ -1,25 +1,33 @@
-"""One stream's files: segments that only grow, and the head that says how far they are durable."""
+"""One stream's files: segments that only grow, and the signed checkpoint that says how far they are durable.
+
+Each segment has a signing key of its own, which is forgotten when the next one begins: whoever takes over
+the process later cannot sign for what was written before (forward integrity: Bellare and Yee, 1997).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import time
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardsteer import __version__
 from guardsteer.audit.chain import (
     FORMAT_VERSION,
     ZERO_HASH,
-    Head,
-    encode_head,
-    head_name,
+    chain,
+    checkpoint_name,
     new_stream_name,
-    seal,
     segment_name,
 )
+from guardsteer.audit.checkpoint import Checkpoint
+from guardsteer.audit.merkle import Range
 from guardsteer.audit.records import SegmentBegan, encode_record
+from guardsteer.audit.signed_note import public_bytes
 
 __all__ = ["StreamWriter"]
 
@@ -32,53 +40,69 @@ _NO_FILE = -1
 class StreamWriter:
     """Appends lines to a new stream; ``commit`` either makes all of a batch durable or raises ``OSError``.
 
-    After an error the same batch may be committed again: bytes that were never committed are cut off
-    first, committed ones are never touched. Not for several threads at once.
+    ``signer``, where there is one, vouches for the first segment's key. After an error the same batch
+    may be committed again: bytes that were never committed are cut off first, committed ones are never
+    touched. Not for several threads at once.
     """
 
     __slots__ = (
         "_began",
+        "_checkpoint_file",
         "_digest_key",
         "_directory",
         "_dirty",
         "_hash",
-        "_head_file",
+        "_key",
         "_lines",
         "_number",
         "_removed",
         "_segment_bytes",
         "_segment_file",
         "_size_bytes",
+        "_tree",
+        "checkpoint",
         "name",
     )
 
-    def __init__(self, directory: Path, *, digest_key: str, segment_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        digest_key: str,
+        segment_bytes: int,
+        signer: Ed25519PrivateKey | None = None,
+    ) -> None:
         self.name = new_stream_name()
         self._directory = directory
         self._digest_key = digest_key
         self._segment_bytes = segment_bytes
-        self._lines, self._hash = 0, ZERO_HASH
+        self._lines, self._hash, self._tree = 0, ZERO_HASH, Range()
+        self._key = signer
+        self.checkpoint = b""
         self._number, self._size_bytes = 0, 0
         self._segment_file = _NO_FILE
         self._dirty = self._removed = False
         self._began = b""
-        # The head exists before the first segment, so a segment without one was robbed of it.
-        self._head_file = os.open(
-            directory / head_name(self.name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        # There before the first segment, so a segment without a checkpoint was robbed of it.
+        self._checkpoint_file = os.open(
+            directory / checkpoint_name(self.name),
+            os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+            0o600,
         )
         try:
-            self._write_head(self._lines, self._hash)
-            os.fsync(self._head_file)
-            self._next_segment()
+            self._began = encode_record(self._change_keys(1))
+            self._write_checkpoint(self._tree)
+            os.fsync(self._checkpoint_file)
+            self._open_segment(1)
             self.commit(())
         except BaseException:
             self.close()
             raise
 
     @property
-    def head(self) -> Head:
-        """How far the stream is durable."""
-        return Head(self.name, self._lines, self._hash.decode())
+    def lines(self) -> int:
+        """How many lines are durable."""
+        return self._lines
 
     @property
     def segment_path(self) -> Path:
@@ -92,11 +116,11 @@ class StreamWriter:
         opening = self._size_bytes == 0
         if opening:
             bodies = (self._began, *bodies)
-        data, lines, last_hash = seal(bodies, self._lines, self._hash)
+        chained = chain(bodies, self._lines, self._hash)
         if self._dirty:
             os.ftruncate(self._segment_file, self._size_bytes)
         self._dirty = True
-        _write_all(self._segment_file, data)
+        _write_all(self._segment_file, chained.data)
         _sync_data(self._segment_file)
         if os.fstat(self._segment_file).st_nlink == 0:
             # Bytes in a file without a name are lost: the next try goes to a new segment.
@@ -104,10 +128,13 @@ class StreamWriter:
             raise OSError(errno.ENOENT, "the segment was removed while in use", str(self.segment_path))
         if opening:
             self._sync_directory()
-        self._write_head(lines, last_hash)
+        tree = self._tree.copy()
+        for leaf in chained.leaves:
+            tree.append(leaf)
+        self._write_checkpoint(tree)
         self._dirty = False
-        self._lines, self._hash = lines, last_hash
-        self._size_bytes += len(data)
+        self._lines, self._hash, self._tree = chained.following, chained.hash, tree
+        self._size_bytes += len(chained.data)
 
     def discard_uncommitted(self) -> None:
         """Cut off what a failed commit left behind; does nothing where that fails too."""
@@ -121,17 +148,23 @@ class StreamWriter:
     def close(self) -> None:
         """Close the files; durable already, so nothing is written."""
         segment_file, self._segment_file = self._segment_file, _NO_FILE
-        head_file, self._head_file = self._head_file, _NO_FILE
-        for descriptor in (segment_file, head_file):
+        checkpoint_file, self._checkpoint_file = self._checkpoint_file, _NO_FILE
+        self._key = None
+        for descriptor in (segment_file, checkpoint_file):
             if descriptor != _NO_FILE:
                 os.close(descriptor)
 
-    def sync_head(self) -> None:
-        """Make the head itself durable; raises ``OSError``."""
-        os.fsync(self._head_file)
+    def sync_checkpoint(self) -> None:
+        """Make the checkpoint itself durable; raises ``OSError``."""
+        os.fsync(self._checkpoint_file)
 
     def _next_segment(self) -> None:
         number = self._number + 1
+        self._open_segment(number)
+        # Encoded once: a commit that is tried again writes the same bytes.
+        self._began = encode_record(self._change_keys(number))
+
+    def _open_segment(self, number: int) -> None:
         descriptor = os.open(self._directory / segment_name(self.name, number), _APPEND, 0o600)
         # Never holds a closed descriptor, at no moment: a fork may come between any two lines.
         finished, self._segment_file = self._segment_file, descriptor
@@ -140,23 +173,34 @@ class StreamWriter:
         self._number = number
         self._size_bytes = 0
         self._dirty = self._removed = False
-        # Encoded once: a commit that is tried again writes the same bytes.
-        self._began = encode_record(
-            SegmentBegan(
-                time_ns=time.time_ns(),
-                format=FORMAT_VERSION,
-                stream=self.name,
-                number=number,
-                previous=self._hash.decode(),
-                digest_key=self._digest_key,
-                library=__version__,
-                pid=os.getpid(),
-            )
+
+    def _change_keys(self, number: int) -> SegmentBegan:
+        """Forget the key in use once it has sealed what was written under it and named its successor."""
+        key = Ed25519PrivateKey.generate()
+        public = public_bytes(key)
+        seal = Checkpoint(self.name, self._lines, self._tree.root(), public)
+        sealed = seal.signed(self._key).decode() if self._key else ""
+        self._key = key
+        return SegmentBegan(
+            time_ns=time.time_ns(),
+            format=FORMAT_VERSION,
+            stream=self.name,
+            number=number,
+            previous=self._hash.decode(),
+            digest_key=self._digest_key,
+            library=__version__,
+            pid=os.getpid(),
+            key=b64encode(public).decode(),
+            seal=sealed,
         )
 
-    def _write_head(self, lines: int, last_hash: bytes) -> None:
-        # At offset 0 and far below a disk sector: written whole or not at all.
-        os.pwrite(self._head_file, encode_head(Head(self.name, lines, last_hash.decode())), 0)
+    def _write_checkpoint(self, tree: Range) -> None:
+        if self._key is None:
+            raise OSError(errno.EBADF, "the stream is closed", str(self.segment_path))
+        note = Checkpoint(self.name, tree.end, tree.root()).signed(self._key)
+        # At offset 0, never shorter than before and far below a disk sector: written whole or not at all.
+        os.pwrite(self._checkpoint_file, note, 0)
+        self.checkpoint = note
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_CLOEXEC)

@@ -3,70 +3,182 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from guardsteer.audit.chain import Head, decode_head, head_name, parse_anchor
-from guardsteer.audit.check import StreamCheck
+from guardsteer.audit.apart import check_apart
+from guardsteer.audit.chain import checkpoint_name
+from guardsteer.audit.check import SegmentReport, StreamCheck
+from guardsteer.audit.checkpoint import SignedCheckpoint, parse_checkpoint, parse_checkpoints
 from guardsteer.audit.files import Listing, list_log
-from guardsteer.audit.findings import Findings, Verification
+from guardsteer.audit.findings import Findings, StreamSummary, Verification
+from guardsteer.audit.keyring import Keyring
 from guardsteer.audit.keys import KEY_FILE_NAME, MIN_KEY_BYTES, key_name
 from guardsteer.errors import AuditError
 
 __all__ = ["verify"]
 
 
-def verify(directory: str | os.PathLike[str], anchors: Iterable[str] = ()) -> Verification:
+def verify(
+    directory: str | os.PathLike[str],
+    anchors: Iterable[str] = (),
+    *,
+    trusted: Sequence[bytes] | None = None,
+    processes: int = 1,
+) -> Verification:
     """Check a log's directory; a finding is a sign that evidence was changed or taken away.
 
     1. List the directory; what belongs to no stream is noted.
-    2. Read each stream's head, before its segments, so that a log that is being written has no
-       finding. A missing head, or one with any byte changed, is a finding.
+    2. Read each stream's checkpoint, before its segments, so that a log that is being written has no
+       finding. A missing checkpoint, or one with any byte changed, is a finding.
     3. List again; a stream's segments are numbered from 1 without a hole.
     4. A segment's first line states the segment's own name, and the hash of the line before it.
-    5. Every line has the layout of a line, the next number and the hash that fits to the line before.
-    6. An unfinished last line is noted when it lies beyond the head (it was never committed); so is a
-       stream without a closing record. Nothing may follow a closing record.
-    7. The chain reaches the head, and has the hash that the head states there: else its end was cut.
-    8. Each anchor (``stream:lines:hash``, a head that was kept elsewhere) is in the chain.
+    5. Its key was named by the seal of the segment before, which that segment's key signed, over these
+       very lines; the first one's by a key of ``trusted`` (32 bytes each), unless that is None.
+    6. Every line has the layout of a line, the next number and the hash that fits to the line before.
+    7. No line's time lies more than a second before that of an earlier line.
+    8. An unfinished last line is noted when it lies beyond the checkpoint (it was never committed); so
+       is a stream without a closing record. Nothing may follow a closing record.
+    9. The lines reach the checkpoint, else the end was cut; the root of their tree is the checkpoint's,
+       and the key in use there signed it.
+    10. The same goes for each anchor: checkpoints that were kept elsewhere, one or several in a text.
 
-    Reads line by line; memory does not grow with the log. Without an anchor it cannot be proven
-    that a whole stream was deleted, or that someone with write access rebuilt a chain and its head.
-    Raises ``AuditError`` when there is no log, a file cannot be read or an anchor is not one.
+    Memory does not grow with the log. With ``processes`` above 1, segments are read in that many
+    processes, which import the main module anew: guard it. Without anchors or ``trusted`` it cannot be
+    proven that a whole stream was deleted, or made up. Raises ``AuditError`` when there is no log, a file
+    cannot be read or an anchor is not one.
     """
     path = Path(directory)
     wanted = _parse_anchors(anchors)
     findings = Findings()
     first = list_log(path)
-    heads = {stream: _read_head(path, stream) for stream in first.streams}
+    found = {stream: _read_checkpoint(path, stream) for stream in first.streams}
     listing = list_log(path)
     if not first.streams and not wanted:
         raise AuditError(f"{path}: there is no audit log here; name the directory that the guard was given")
-    checks = [
-        _verify_stream(
-            path, stream, listing.streams.get(stream, ()), heads[stream], wanted.get(stream, ()), findings
-        )
+    streams = [
+        _Stream(stream, listing.streams.get(stream, ()), found[stream], wanted.get(stream, ()))
         for stream in first.streams
     ]
-    for stream in wanted.keys() - first.streams.keys():
-        findings.add(head_name(stream), 0, "anchor", "an anchor names this stream, and nothing of it is here")
-    _note_others(path, listing, checks, findings)
-    found, notes = findings.results()
-    return Verification(str(path), tuple(check.summary() for check in checks), found, notes)
+    tasks = [(stream.name, number, stream.wanted) for stream in streams for number in stream.numbers]
+    reports = check_apart(path, tasks, processes) if processes > 1 else {}
+    summaries = [stream.verify(path, findings, trusted, reports) for stream in streams]
+    for name in wanted.keys() - first.streams.keys():
+        findings.add(checkpoint_name(name), 0, "anchor", "an anchor names this stream, and nothing is here")
+    _note_others(path, listing, streams, findings)
+    found_all, notes = findings.results()
+    return Verification(str(path), tuple(summaries), found_all, notes)
 
 
-def _parse_anchors(anchors: Iterable[str]) -> dict[str, tuple[Head, ...]]:
-    parsed: dict[str, tuple[Head, ...]] = {}
+class _Stream:
+    """One stream while it is verified: what its checkpoint and the anchors say it must be."""
+
+    def __init__(
+        self, name: str, numbers: tuple[int, ...], data: bytes | None, anchors: tuple[SignedCheckpoint, ...]
+    ) -> None:
+        self.name = name
+        self.numbers = numbers
+        self.digest_key = ""
+        self._data = data
+        self._anchors = anchors
+        self._file = checkpoint_name(name)
+        known = parse_checkpoint(data) if data else None
+        own = known is not None and known.checkpoint.stream == name and not known.checkpoint.next_key
+        self._known = known if own else None
+
+    @property
+    def wanted(self) -> frozenset[int]:
+        """The numbers of lines whose roots are to be compared."""
+        known = (*self._anchors, *([self._known] if self._known else ()))
+        return frozenset(each.checkpoint.lines for each in known)
+
+    def verify(
+        self,
+        directory: Path,
+        findings: Findings,
+        trusted: Sequence[bytes] | None,
+        reports: Mapping[tuple[str, int], SegmentReport],
+    ) -> StreamSummary:
+        """Read the stream and compare it with its checkpoint and the anchors."""
+        keyring = Keyring(self.name, trusted)
+        check = StreamCheck(self.name, findings, self.wanted, keyring)
+        own = {number: report for (stream, number), report in reports.items() if stream == self.name}
+        check.read_segments(directory, self.numbers, own)
+        self.digest_key = check.digest_key
+        holds = self._compare(check, keyring, findings)
+        if not self.numbers and (self._known is None or not self._known.checkpoint.lines):
+            findings.note(self._file, 0, "unborn", "no segment: the process ended before its first line")
+        elif self.numbers and not check.closed:
+            findings.note(
+                self._file, 0, "open", "no closing record: the process is running, or it was killed"
+            )
+        for anchor in self._anchors:
+            if problem := _problem(anchor, check, keyring):
+                findings.add(self._file, 0, "anchor", f"the anchor at {anchor.checkpoint.lines}: {problem}")
+        text = self._known.note.encode().decode() if self._known and holds else ""
+        return StreamSummary(
+            self.name,
+            check.segments,
+            check.records,
+            check.lines,
+            text,
+            check.closed,
+            keyring.vouched_by.hex(),
+        )
+
+    def _compare(self, check: StreamCheck, keyring: Keyring, findings: Findings) -> bool:
+        """Hold the lines against the checkpoint; true when it says of them what they are."""
+        if self._data is None:
+            message = "the checkpoint is gone: whether the stream's end was cut cannot be told"
+            findings.add(self._file, 0, "checkpoint", message)
+        elif self._known is None:
+            if self._data or self.numbers:
+                message = "the checkpoint was changed: whether the stream's end was cut cannot be told"
+                findings.add(self._file, 1, "checkpoint", message)
+        elif self._known.checkpoint.lines > check.lines:
+            committed = self._known.checkpoint.lines
+            message = f"{committed} lines were committed, {committed - check.lines} are missing at the end"
+            findings.add(self._file, 0, "cut", message)
+        elif self.numbers and (problem := _problem(self._known, check, keyring)):
+            findings.add(self._file, 0, "checkpoint", problem)
+        else:
+            if beyond := check.lines - self._known.checkpoint.lines:
+                message = f"{beyond} lines beyond the checkpoint: being written, or never committed"
+                findings.note(self._file, 0, "uncommitted", message)
+            return not check.damaged
+        return False
+
+
+def _problem(signed: SignedCheckpoint, check: StreamCheck, keyring: Keyring) -> str:
+    """Return why a checkpoint does not fit to the lines that were read, or nothing."""
+    said = signed.checkpoint
+    if said.lines > check.lines:
+        return f"the stream has {check.lines} lines alone"
+    # Where lines were found changed already, root and keys tell nothing new.
+    if check.damaged:
+        return ""
+    if check.roots.get(said.lines) != said.root:
+        return f"the first {said.lines} lines are not those that it was signed for"
+    return "" if keyring.signed(signed) else "it is not signed by the key of that segment"
+
+
+def _parse_anchors(anchors: Iterable[str]) -> dict[str, tuple[SignedCheckpoint, ...]]:
+    parsed: dict[str, tuple[SignedCheckpoint, ...]] = {}
     for text in anchors:
-        anchor = parse_anchor(text)
-        if anchor is None:
-            raise AuditError(f"{text!r} is not an anchor, expected stream:lines:hash as verify gives it")
-        parsed[anchor.stream] = (*parsed.get(anchor.stream, ()), anchor)
+        found = parse_checkpoints(text.encode())
+        if found is None:
+            raise AuditError(
+                f"an anchor that begins with {text[:60]!r} is not one; expected signed checkpoints as "
+                "'guardsteer audit checkpoint' writes them"
+            )
+        for anchor in found:
+            stream = anchor.checkpoint.stream
+            parsed[stream] = (*parsed.get(stream, ()), anchor)
     return parsed
 
 
-def _read_head(directory: Path, stream: str) -> bytes | None:
-    path = directory / head_name(stream)
+def _read_checkpoint(directory: Path, stream: str) -> bytes | None:
+    path = directory / checkpoint_name(stream)
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -75,45 +187,7 @@ def _read_head(directory: Path, stream: str) -> bytes | None:
         raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from error
 
 
-def _verify_stream(
-    directory: Path,
-    stream: str,
-    numbers: tuple[int, ...],
-    head_data: bytes | None,
-    anchors: tuple[Head, ...],
-    findings: Findings,
-) -> StreamCheck:
-    head = decode_head(head_data) if head_data is not None else None
-    if head is not None and head.stream != stream:
-        head = None
-    check = StreamCheck(stream, findings, (known.lines for known in (*anchors, *([head] if head else ()))))
-    check.read_segments(directory, numbers)
-    file = head_name(stream)
-    if head is not None:
-        _compare_head(check, head, file, findings)
-    elif head_data is None:
-        findings.add(file, 0, "head", "the head is gone: whether the stream's end was cut cannot be told")
-    elif head_data or numbers:
-        findings.add(file, 1, "head", "the head was changed: whether the stream's end was cut cannot be told")
-    if not numbers and (head is None or not head.lines):
-        findings.note(file, 0, "unborn", "no segment: the process ended before its first line")
-    elif numbers and not check.closed:
-        findings.note(file, 0, "open", "no closing record: the process is running, or it was killed")
-    for anchor in anchors:
-        if anchor.lines and check.hashes.get(anchor.lines) != anchor.hash:
-            findings.add(file, 0, "anchor", f"line {anchor.lines} is not the one of anchor {anchor}")
-    return check
-
-
-def _compare_head(check: StreamCheck, head: Head, file: str, findings: Findings) -> None:
-    if head.lines > check.lines:
-        gone = head.lines - check.lines
-        findings.add(file, 0, "cut", f"{head.lines} lines were committed, {gone} are missing at the end")
-    elif head.lines and check.hashes.get(head.lines) != head.hash:
-        findings.add(file, 0, "head", f"line {head.lines} has not the hash that the head states")
-
-
-def _note_others(directory: Path, listing: Listing, checks: list[StreamCheck], findings: Findings) -> None:
+def _note_others(directory: Path, listing: Listing, streams: Sequence[_Stream], findings: Findings) -> None:
     for name in listing.others:
         if name != KEY_FILE_NAME:
             findings.note(name, 0, "other_file", "not part of the log")
@@ -124,7 +198,7 @@ def _note_others(directory: Path, listing: Listing, checks: list[StreamCheck], f
     except OSError:
         return
     here = key_name(key) if len(key) >= MIN_KEY_BYTES else ""
-    for check in checks:
-        if check.digest_key and check.digest_key != here:
-            message = f"not the key of {check.stream}, which used key {check.digest_key}"
+    for stream in streams:
+        if stream.digest_key and stream.digest_key != here:
+            message = f"not the key of {stream.name}, which used key {stream.digest_key}"
             findings.note(KEY_FILE_NAME, 0, "key", message)

@@ -171,7 +171,7 @@ class Worker:
         if not self._commit((encode_record(closing),)):
             return
         try:
-            self._writer.sync_head()
+            self._writer.sync_checkpoint()
         except OSError as error:
             self._health.fail(str(error))
         else:

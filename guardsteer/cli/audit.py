@@ -1,8 +1,9 @@
-"""``guardsteer audit show`` and ``audit verify``: what was done, and whether the record is whole."""
+"""``guardsteer audit show``, ``verify``, ``checkpoint``: what was done, and is the record whole?"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from guardsteer.audit import StoredEvent
 
 __all__ = ["register", "run"]
+
+_LARGE_BYTES = 32 * 2**20
 
 
 def register(subparsers: frame.Subparsers) -> None:
@@ -45,9 +48,33 @@ def register(subparsers: frame.Subparsers) -> None:
         "--anchor",
         action="append",
         default=[],
-        metavar="HEAD",
-        help="a head that verify printed earlier and that was kept elsewhere; the log must still hold it",
+        type=Path,
+        metavar="FILE",
+        help="what 'audit checkpoint' wrote and was kept elsewhere; the log must still hold it",
     )
+    verify.add_argument(
+        "--trusted",
+        type=Path,
+        metavar="KEYS",
+        help="a public key or a folder of *.pub; each stream must have been begun with one of these",
+    )
+    verify.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="how many segments are read at once (default: one for each processor)",
+    )
+    checkpoint = frame.add_command(
+        actions,
+        "checkpoint",
+        "print each stream's signed checkpoint, to be kept elsewhere as an anchor; status 1 with a finding",
+        "guardsteer audit checkpoint audit/ --out /elsewhere/anchor",
+    )
+    checkpoint.add_argument(
+        "directory", type=Path, metavar="DIR", help="the folder that the log was written to"
+    )
+    checkpoint.add_argument("--out", type=Path, metavar="FILE", help="write there instead; never overwrites")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,13 +83,42 @@ def run(args: argparse.Namespace) -> int:
         raise AuditError(
             f"{args.directory}: no such folder; give the DIR that was passed as audit=DIR or --audit DIR"
         )
-    return _verify(args) if args.action == "verify" else _show(args)
+    actions = {"verify": _verify, "checkpoint": _checkpoint, "show": _show}
+    return actions[args.action](args)
+
+
+def _checkpoint(args: argparse.Namespace) -> int:
+    from guardsteer.audit import verify
+
+    result = verify(args.directory)
+    if not result.ok:
+        found = _count(len(result.findings), "finding")
+        print(
+            f"guardsteer: no anchor is made of this log: {found}, the first: {result.first}", file=sys.stderr
+        )
+        return 1
+    texts = [stream.checkpoint for stream in result.streams if stream.checkpoint]
+    if args.json:
+        frame.emit({"checkpoints": texts})
+    elif args.out is None:
+        print("\n".join(texts), end="")
+    if args.out is not None:
+        try:
+            with args.out.open("x", encoding="utf-8") as file:
+                file.write("\n".join(texts))
+        except OSError as error:
+            raise AuditError(f"{args.out}: the anchor cannot be written: {error.strerror}") from error
+    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
     from guardsteer.audit import verify
 
-    result = verify(args.directory, args.anchor)
+    anchors = [_read(path) for path in args.anchor]
+    trusted = None if args.trusted is None else _public_keys(args.trusted)
+    # Starting processes takes longer than reading a small log.
+    large = sum(path.stat().st_size for path in args.directory.glob("*.jsonl")) > _LARGE_BYTES
+    result = verify(args.directory, anchors, trusted=trusted, processes=args.processes if large else 1)
     if args.json:
         counts = {"records": result.records, "segments": result.segments}
         frame.emit({"ok": result.ok, **counts, **asdict(result)})
@@ -71,14 +127,25 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"FINDING {finding}")
     for note in result.notes:
         print(f"note    {note}")
-    for stream in result.streams:
-        print(f"head    {stream.head}")
     print(
         f"{args.directory}: {_count(len(result.findings), 'finding') if result.findings else 'whole'}; "
         f"{_count(result.records, 'record')} in {_count(result.segments, 'segment')} "
         f"of {_count(len(result.streams), 'stream')}"
     )
     return 0 if result.ok else 1
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditError(f"{path}: the anchor cannot be read: {error}") from error
+
+
+def _public_keys(path: Path) -> list[bytes]:
+    from guardsteer.rules.signing_keys import read_trusted
+
+    return [key.public_bytes_raw() for key in read_trusted(path).values()]
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -84,7 +84,7 @@ def _verify(args: argparse.Namespace, path: Path) -> int:
     try:
         approval = verify_policy(path, args.trusted)
     except SignatureError as error:
-        if error.reason in ("bad_key", "no_library"):
+        if error.reason == "bad_key":
             raise
         if args.json:
             frame.emit({"ok": False, "policy": str(path), "reason": error.reason, "message": str(error)})

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.exceptions import InvalidSignature
+
 from guardsteer.core.digests import digest_bytes
 from guardsteer.core.policy import Approval, Binding, Policy
 from guardsteer.errors import PolicyError, Problem, SignatureError
@@ -143,8 +145,6 @@ def _verified(path: Path, trusted: str | Path) -> tuple[bytes, Approval]:
 
 
 def _verify(path: Path, signature: _Signature, keys: Mapping[str, PublicKey]) -> None:
-    from cryptography.exceptions import InvalidSignature
-
     key = keys.get(signature.key)
     if key is None:
         raise SignatureError(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Final, TypeAlias
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import SignatureError
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
-    PrivateKey: TypeAlias = Ed25519PrivateKey
-    PublicKey: TypeAlias = Ed25519PublicKey
-else:
-    PrivateKey = PublicKey = Any
+PrivateKey: TypeAlias = Ed25519PrivateKey
+PublicKey: TypeAlias = Ed25519PublicKey
 
 __all__ = ["PASSWORD", "PrivateKey", "PublicKey", "key_id", "make_keys", "read_private", "read_trusted"]
 
@@ -29,26 +27,9 @@ _LARGEST_BYTES: Final = 1 << 16
 _ID_DIGITS: Final = 32
 
 
-def _library() -> tuple[Any, Any]:
-    """Return cryptography's ``ed25519`` and ``serialization``."""
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise SignatureError(
-            "no_library",
-            "policies are signed with the library 'cryptography', which is not installed: "
-            "pip install 'guardsteer[signing]'",
-        ) from error
-    return ed25519, serialization
-
-
 def key_id(key: PublicKey) -> str:
     """Return a public key's name: ``ed25519:`` and 128 bits of its digest."""
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return "ed25519:" + digest_bytes(raw).partition(":")[2][:_ID_DIGITS]
+    return "ed25519:" + digest_bytes(key.public_bytes_raw()).partition(":")[2][:_ID_DIGITS]
 
 
 def make_keys(base: Path) -> tuple[Path, Path, str]:
@@ -57,8 +38,7 @@ def make_keys(base: Path) -> tuple[Path, Path, str]:
     The private key is encrypted if the environment's GUARDSTEER_KEY_PASSWORD is set. Nothing is
     overwritten: raises ``FileExistsError``.
     """
-    ed25519, serialization = _library()
-    key = ed25519.Ed25519PrivateKey.generate()
+    key = Ed25519PrivateKey.generate()
     password = os.environ.get(PASSWORD)
     protection = (
         serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
@@ -85,7 +65,6 @@ def _create(path: Path, data: bytes, mode: int) -> None:
 
 def read_private(path: Path) -> PrivateKey:
     """Return the private key in a PEM file. Raises ``SignatureError`` where it is none or stays locked."""
-    ed25519, serialization = _library()
     password = os.environ.get(PASSWORD)
     data = _read(path)
     locked = b"ENCRYPTED" in data
@@ -99,10 +78,9 @@ def read_private(path: Path) -> PrivateKey:
     except Exception as error:
         why = f"{PASSWORD} is not its password" if locked else "it is no private key in PEM"
         raise SignatureError("bad_key", f"{path} cannot be used: {why} ({type(error).__name__})") from None
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
+    if not isinstance(key, Ed25519PrivateKey):
         raise SignatureError("bad_key", f"{path} holds a key of another kind; expected Ed25519")
-    private: PrivateKey = key
-    return private
+    return key
 
 
 def read_trusted(path: Path) -> Mapping[str, PublicKey]:
@@ -118,7 +96,6 @@ def read_trusted(path: Path) -> Mapping[str, PublicKey]:
 
 
 def _read_public(path: Path) -> PublicKey:
-    ed25519, serialization = _library()
     data = _read(path)
     try:
         key = serialization.load_pem_public_key(data)
@@ -126,10 +103,9 @@ def _read_public(path: Path) -> PublicKey:
         raise SignatureError(
             "bad_key", f"{path} is no public key in PEM ({type(error).__name__}); trust BASE{PUBLIC_SUFFIX}"
         ) from None
-    if not isinstance(key, ed25519.Ed25519PublicKey):
+    if not isinstance(key, Ed25519PublicKey):
         raise SignatureError("bad_key", f"{path} holds a key of another kind; expected Ed25519")
-    public: PublicKey = key
-    return public
+    return key
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,16 @@ from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import PolicyError
 from guardsteer.host import check_model, find_layout, fingerprint
 from guardsteer.rules.rollout import in_shadow
+from guardsteer.rules.signing_keys import read_private
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
 from guardsteer.runtime.guard import Guard
 from guardsteer.steer import Vector
 
-__all__ = ["wrap"]
+__all__ = ["SIGNING_KEY_VARIABLE", "wrap"]
+
+SIGNING_KEY_VARIABLE = "GUARDSTEER_AUDIT_SIGNING_KEY_FILE"
+"""Environment variable that names the private key which vouches for the audit logs opened by ``wrap``."""
 
 
 def wrap(
@@ -76,9 +81,14 @@ def wrap(
     bound = Path(binding) if isinstance(binding, str) else binding
     builder = replace(builder, binding=bound, candidates=beside)
     kit = builder.build(builder.policy(policy))
-    journal = audit if isinstance(audit, Journal) or audit is None else open_journal(Path(audit))
+    journal = audit if isinstance(audit, Journal) or audit is None else _open_journal(Path(audit))
     auditor = Auditor(journal, kit, owned=journal is not audit, library=__version__)
     return Guard(builder, kit, auditor, stop_file=None if stop_file is None else Path(stop_file))
+
+
+def _open_journal(directory: Path) -> Journal:
+    named = os.environ.get(SIGNING_KEY_VARIABLE)
+    return open_journal(directory, signing_key=read_private(Path(named)) if named else None)
 
 
 def _named(

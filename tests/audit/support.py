@@ -17,7 +17,7 @@ from guardsteer.core.events import (
 )
 
 KEY = b"a key of the tests, 32 bytes long"
-TIME_NS = 1_800_000_000_123_456_789
+TIME_NS = 1_700_000_000_123_456_789
 
 
 def flag(step: int, request: str = "r-1") -> FlagChanged:
@@ -105,7 +105,7 @@ def segments(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.jsonl"))
 
 
-def head(directory: Path) -> Path:
-    """Return the one head of a log."""
-    (path,) = directory.glob("*.head")
+def checkpoint(directory: Path) -> Path:
+    """Return the one checkpoint of a log."""
+    (path,) = directory.glob("*.checkpoint")
     return path

@@ -20,7 +20,7 @@ def test_reading_gives_every_record_with_its_stream_and_number(tmp_path: Path) -
     write_log(tmp_path, story(), segment_bytes=900, group=2)
     stored = list(read(tmp_path))
     (stream,) = verify(tmp_path).streams
-    assert [record.seq for record in stored] == list(range(stream.head.lines))
+    assert [record.seq for record in stored] == list(range(stream.lines))
     assert {record.stream for record in stored} == {stream.name}
     assert isinstance(stored[0].event, SegmentBegan)
     assert isinstance(stored[-1].event, StreamClosed)

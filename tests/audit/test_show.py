@@ -55,7 +55,16 @@ OTHERS: list[Record] = [
     RecordsDropped(time_ns=TIME_NS, count=3, first_ns=1, last_ns=2, reason="the queue is full"),
     StreamClosed(time_ns=TIME_NS, dropped=3),
     SegmentBegan(
-        time_ns=TIME_NS, format=1, stream="s", number=2, previous="0", digest_key="k", library="0.1", pid=7
+        time_ns=TIME_NS,
+        format=2,
+        stream="s",
+        number=2,
+        previous="0",
+        digest_key="k",
+        library="0.1",
+        pid=7,
+        key="",
+        seal="",
     ),
 ]
 
@@ -68,7 +77,7 @@ def test_a_requests_trail_reads_as_what_happened_line_by_line() -> None:
     heading, *lines = format_trail(stored(list(story()))).splitlines()
     assert heading == "stream stream-1"
     assert [line[:53] for line in lines] == [
-        f"2027-01-15 08:00:00.123       {number} {'r-1':<21}" for number in range(1, 8)
+        f"2023-11-14 22:13:20.123       {number} {'r-1':<21}" for number in range(1, 8)
     ]
     scores = "hostility.score 0.75, intent.billing missing"
     assert [line[53:] for line in lines] == [

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardsteer.audit import stream as stream_module
 from guardsteer.audit import verify
-from guardsteer.audit.chain import decode_head
+from guardsteer.audit.checkpoint import Checkpoint, parse_checkpoint
 from guardsteer.audit.records import encode_record
+from guardsteer.audit.signed_note import public_bytes
 from guardsteer.audit.stream import StreamWriter
-from tests.audit.support import flag, head, segments
+from tests.audit.support import checkpoint, flag, segments
 
 BODIES = tuple(encode_record(flag(step)) for step in range(3))
 
@@ -46,7 +50,7 @@ def writer(tmp_path: Path) -> Iterator[StreamWriter]:
     stream.close()
 
 
-def test_a_commit_writes_then_syncs_and_only_then_moves_the_head(
+def test_a_commit_writes_then_syncs_and_only_then_moves_the_checkpoint(
     writer: StreamWriter, calls: list[str]
 ) -> None:
     calls.clear()
@@ -54,19 +58,57 @@ def test_a_commit_writes_then_syncs_and_only_then_moves_the_head(
     assert calls == ["write", "_sync_data", "pwrite"]
 
 
-def test_a_new_segment_is_in_the_directory_for_good_before_the_head_moves(
+def test_a_new_segment_is_in_the_directory_for_good_before_the_checkpoint_moves(
     tmp_path: Path, calls: list[str]
 ) -> None:
     StreamWriter(tmp_path, digest_key="0" * 16, segment_bytes=100).close()
     assert calls == ["pwrite", "fsync", "write", "_sync_data", "fsync", "pwrite"]
 
 
-def test_the_head_file_says_what_is_durable_after_every_commit(writer: StreamWriter, tmp_path: Path) -> None:
+def stated(data: bytes) -> Checkpoint:
+    signed = parse_checkpoint(data)
+    assert signed is not None
+    return signed.checkpoint
+
+
+def test_the_checkpoint_says_what_is_durable_after_every_commit(writer: StreamWriter, tmp_path: Path) -> None:
     for count in range(1, 4):
         writer.commit(BODIES)
-        assert writer.head.lines == 1 + 3 * count
-        assert decode_head(head(tmp_path).read_bytes()) == writer.head
+        assert writer.lines == stated(writer.checkpoint).lines == 1 + 3 * count
+        assert checkpoint(tmp_path).read_bytes() == writer.checkpoint
     assert verify(tmp_path).ok
+
+
+def test_every_segment_has_a_key_of_its_own_named_by_the_one_before(tmp_path: Path) -> None:
+    signer = Ed25519PrivateKey.generate()
+    stream = StreamWriter(tmp_path, digest_key="0" * 16, segment_bytes=600, signer=signer)
+    for _ in range(2):
+        stream.commit(BODIES)
+    stream.close()
+    headers = [json.loads(path.read_bytes().splitlines()[0]) for path in segments(tmp_path)]
+    assert len({header["key"] for header in headers}) == len(headers) == 3
+    key = public_bytes(signer)
+    for header in headers:
+        seal = parse_checkpoint(header["seal"].encode())
+        assert seal is not None
+        assert seal.checkpoint.lines == header["seq"]
+        assert seal.signed_by(key)
+        key = b64decode(header["key"])
+        assert seal.checkpoint.next_key == key
+    last = parse_checkpoint(stream.checkpoint)
+    assert last is not None
+    assert last.signed_by(key)
+
+
+def test_a_stream_that_was_closed_has_no_key_to_sign_with(writer: StreamWriter) -> None:
+    writer.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        writer.commit(BODIES)
+    assert not [
+        value
+        for value in (getattr(writer, name) for name in writer.__slots__)
+        if isinstance(value, Ed25519PrivateKey)
+    ]
 
 
 def test_a_segment_that_is_full_is_followed_by_the_next(tmp_path: Path) -> None:
@@ -93,7 +135,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write_loses_nothing_once_there_
     writer.commit(BODIES)
     (path,) = segments(tmp_path)
     before = path.read_bytes()
-    known = writer.head
+    known = writer.checkpoint
     room = [written]
     real = os.write
 
@@ -108,7 +150,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write_loses_nothing_once_there_
     for _ in range(3):
         with pytest.raises(OSError, match="No space"):
             writer.commit(BODIES)
-        assert writer.head == known
+        assert writer.checkpoint == known
         assert verify(tmp_path).ok
     writer.discard_uncommitted()
     assert path.read_bytes() == before
@@ -123,7 +165,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write_loses_nothing_once_there_
 def test_a_sync_that_fails_does_not_count_and_the_bytes_are_written_again(
     writer: StreamWriter, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = writer.head
+    known = writer.checkpoint
 
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -132,7 +174,7 @@ def test_a_sync_that_fails_does_not_count_and_the_bytes_are_written_again(
         patch.setattr(stream_module, "_sync_data", fail)
         with pytest.raises(OSError, match="Input/output"):
             writer.commit(BODIES)
-    assert writer.head == known
+    assert writer.checkpoint == known
     calls.clear()
     writer.commit(BODIES)
     # After a failed sync the kernel calls the old pages clean: only writing anew makes them durable.

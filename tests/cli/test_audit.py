@@ -10,6 +10,7 @@ import pytest
 from guardsteer.audit import open_journal
 from guardsteer.cli.main import main
 from guardsteer.core.events import RequestEnded, RequestStarted
+from guardsteer.rules.signing_keys import read_private
 
 
 @pytest.fixture
@@ -76,15 +77,52 @@ def test_a_changed_log_is_a_finding(log: Path, capsys: pytest.CaptureFixture[str
     assert answer["findings"][0]["kind"] == "changed"
 
 
-def test_a_head_that_was_kept_elsewhere_must_still_be_in_the_log(
-    log: Path, capsys: pytest.CaptureFixture[str]
+def test_a_checkpoint_that_was_kept_elsewhere_must_still_be_in_the_log(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["audit", "verify", str(log)]) == 0
-    (head,) = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("head")]
-    assert main(["audit", "verify", str(log), "--anchor", head]) == 0
-    forged = head[:-1] + ("0" if head[-1] != "0" else "1")
-    assert main(["audit", "verify", str(log), "--anchor", forged]) == 1
-    assert main(["audit", "verify", str(log), "--anchor", "nonsense"]) == 2
+    anchor = tmp_path / "anchor"
+    assert main(["audit", "checkpoint", str(log)]) == 0
+    printed = capsys.readouterr().out
+    assert main(["audit", "checkpoint", str(log), "--out", str(anchor)]) == 0
+    assert anchor.read_text() == printed
+    assert main(["audit", "verify", str(log), "--anchor", str(anchor)]) == 0
+    anchor.write_text(anchor.read_text().replace("\n6\n", "\n5\n"))
+    assert main(["audit", "verify", str(log), "--anchor", str(anchor)]) == 1
+    assert "the first 5 lines are not those" in capsys.readouterr().out
+    anchor.write_text("nonsense")
+    assert main(["audit", "verify", str(log), "--anchor", str(anchor)]) == 2
+    assert main(["audit", "verify", str(log), "--anchor", str(tmp_path / "absent")]) == 2
+
+
+def test_no_anchor_is_made_of_a_changed_log_and_none_is_overwritten(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anchor = tmp_path / "anchor"
+    anchor.write_text("an older one")
+    assert main(["audit", "checkpoint", str(log), "--out", str(anchor)]) == 2
+    assert anchor.read_text() == "an older one"
+    alter(log, b'"steered_tokens":3', b'"steered_tokens":0')
+    assert main(["audit", "checkpoint", str(log)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"1 finding, the first: {segment(log).name}:" in said.err
+
+
+def test_a_log_must_have_been_begun_with_a_trusted_key_where_one_is_named(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys, strangers = tmp_path / "operator", tmp_path / "stranger"
+    for base in (keys, strangers):
+        assert main(["policy", "keygen", str(base)]) == 0
+    signed = tmp_path / "signed"
+    with open_journal(signed, signing_key=read_private(keys.with_suffix(".key"))):
+        pass
+    trusted = ["--trusted", str(keys.with_suffix(".pub"))]
+    assert main(["audit", "verify", str(signed), *trusted]) == 0
+    assert main(["audit", "verify", str(log), *trusted]) == 1
+    assert "no trusted key vouches" in capsys.readouterr().out
+    assert main(["audit", "verify", str(signed), "--trusted", str(strangers.with_suffix(".pub"))]) == 1
+    assert main(["audit", "verify", str(signed), "--trusted", str(tmp_path / "absent.pub")]) == 2
 
 
 def test_show_tells_every_request_or_one(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,6 @@ import pytest
 
 from guardsteer.cli.main import main
 
-pytest.importorskip("cryptography", reason="signing needs the extra 'signing'")
-
 
 @pytest.fixture
 def keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import stat
 from datetime import UTC, datetime
@@ -16,8 +15,6 @@ from guardsteer.errors import PolicyError, SignatureError
 from guardsteer.rules import load_policy
 from guardsteer.rules.signing import load_policy_signed, sign_policy, signature_path, verify_policy
 from guardsteer.rules.signing_keys import PASSWORD, make_keys, read_private
-
-pytest.importorskip("cryptography", reason="signing needs the extra 'signing'")
 
 POLICY = """\
 guardsteer: 1
@@ -252,17 +249,3 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     path.write_bytes(key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()))
     with pytest.raises(SignatureError, match="another kind"):
         read_private(path)
-
-
-def test_without_the_library_the_error_names_the_extra(signed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("cryptography"):
-            raise ModuleNotFoundError(name)
-        return original(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(SignatureError, match=r"guardsteer\[signing\]") as caught:
-        load_policy_signed(signed, trusted(signed))
-    assert caught.value.reason == "no_library"

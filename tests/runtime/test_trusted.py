@@ -19,8 +19,6 @@ from guardsteer.rules.signing_keys import make_keys, read_private
 from tests.runtime.harness import POLICY, Bench, bench
 from tests.runtime.telling import PROMPTS, TOKENS, run, wrap
 
-pytest.importorskip("cryptography", reason="signing needs the extra 'signing'")
-
 AT = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 Sign = Callable[[Path], Path]
 
