@@ -67,7 +67,7 @@ def heat(
     best = max(cells, key=lambda key: cells[key].value)
     summary = f"Highest: {_where(row_label, best[0])}, {best[1]}, {cells[best].told}."
     # Its own width and a bit more: wider than that it is stretched, narrower it is scrolled.
-    style = f"min-width:{min(width, 340) if len(columns) < 6 else width}px;max-width:{width * 1.5:.0f}px"
+    style = f"min-width:{min(width, 340) if len(columns) < 6 else width}px;max-width:{width * 1.35:.0f}px"
     svg = described(f"0 0 {width} {height}", title, f"{description} {summary}".strip(), parts, style)
     label = escape(title, quote=True)
     return (

@@ -48,7 +48,7 @@ def calibration_parts(data: Data) -> list[str]:
     window: Data | None = data.get("window")
     curve: Sequence[Data] = data.get("curve", ())
     held_out: Data | None = data.get("held_out")
-    body = [_verdict(data), _facts(data), plots(_dose(data)), _side_effects(data)]
+    body = [_verdict(data), _facts(data), plots(_dose(data)), _checks(data)]
     body += [traits_part(data), unjudged_part(data)]
     if held_out is not None:
         body += ["<h2>On test prompts, which nothing was chosen on</h2>", _rungs([held_out], None)]
@@ -173,52 +173,20 @@ def _controls(known: Sequence[tuple[float, Data]]) -> list[Line]:
     return lines
 
 
-def _side_effects(data: Data) -> str:
-    """Return how checks and other traits moved at the recommended strength, empty where none was watched."""
+def _checks(data: Data) -> str:
+    """Return how checks and tasks moved at the recommended strength, empty where none was watched."""
     shown = data.get("held_out")
     window = data.get("window")
     if shown is None and window:
         near = [rung for rung in data.get("curve", ()) if strength_of(rung) == window["recommended"]]
         shown = next(iter(near), None)
-    on = "test prompts" if data.get("held_out") else "tuning prompts"
-    checks = [_interval(name, each) for name, each in estimates((shown or {}).get("changes") or {})]
-    traits: Sequence[Data] = data.get("side_effects", ())
-    others = [_interval(str(each.get("trait")), each["change"]) for each in traits if each.get("change")]
-    drawn = [
-        intervals(rows, title=f"{title}, {on}", x_label=label)
-        for rows, title, label in (
-            (checks, "Checks and tasks", "change"),
-            (others, "Other traits of the library", "change of the reader's probability"),
-        )
-        if rows
-    ]
-    if not drawn:
-        return ""
-    return f"<h2>Side effects at the recommended strength</h2>{plots(drawn)}{_traits(traits, data)}"
-
-
-def _interval(name: str, found: Data) -> Interval:
-    return Interval(name, found["value"], found["low"], found["high"])
-
-
-def _traits(traits: Sequence[Data], data: Data) -> str:
-    rows = [
-        [
-            str(each.get("trait")),
-            "moved" if each.get("moved") else "",
-            figure(each.get("change")),
-            ", ".join(f"{change:+.3f}" for change in each.get("random_changes", ())),
-            "" if each.get("reader_auroc") is None else f"{each['reader_auroc']:.2f}",
-            "" if each.get("reader_reliable", True) else "reader not reliable",
-        ]
-        for each in traits
-    ]
-    unjudged = ", ".join(map(str, data.get("unjudged", ())))
-    told = f'<p class="note">Without a reader: {escape(unjudged)}.</p>' if unjudged else ""
+    changes = estimates((shown or {}).get("changes") or {})
+    rows = [Interval(name, each["value"], each["low"], each["high"]) for name, each in changes]
     if not rows:
-        return told
-    heads = ["other trait", "", "change", "random vectors", "reader's AUROC", "remark"]
-    return table(heads, rows, [bool(each.get("moved")) for each in traits]) + told
+        return ""
+    on = "test prompts" if data.get("held_out") else "tuning prompts"
+    drawn = intervals(rows, title=f"At the recommended strength, {on}", x_label="change")
+    return f"<h2>Checks and tasks</h2>{plots([drawn])}"
 
 
 def _rungs(rungs: Sequence[Data], window: Data | None, *, where: bool = False) -> str:

@@ -93,8 +93,8 @@ def _where(spot: Data) -> str:
 
 def _maps(spots: Sequence[Data], columns: Sequence[str]) -> Iterator[str]:
     most = max((abs(value_of(spot.get("gain"))) for spot in spots), default=0.0) or 1.0
-    for site in dict.fromkeys(spot.get("site", "") for spot in spots):
-        here = [spot for spot in spots if spot.get("site", "") == site]
+    for site in _sites(spots):
+        here = [spot for spot in spots if str(spot.get("site", "")) == site]
         blocks = sorted({spot.get("block", 0) for spot in here})
         cells = {
             (str(spot.get("block", 0)), _column(spot)): Cell(
@@ -112,6 +112,13 @@ def _maps(spots: Sequence[Data], columns: Sequence[str]) -> Iterator[str]:
         )
 
 
+def _sites(found: Sequence[Data]) -> list[str]:
+    """Return the sites, whole blocks first."""
+    return sorted(
+        {str(each.get("site", "")) for each in found}, key=lambda site: (site != "block_output", site)
+    )
+
+
 def _column(spot: Data) -> str:
     return place(push_of(spot).get("positions", ()))
 
@@ -121,9 +128,10 @@ def _sure(found: Any) -> bool:
 
 
 def _by_block(spots: Sequence[Data], columns: Sequence[str]) -> Iterator[str]:
-    for site in dict.fromkeys(spot.get("site", "") for spot in spots):
+    for site in _sites(spots):
         here = sorted(
-            (spot for spot in spots if spot.get("site") == site), key=lambda spot: spot.get("block", 0)
+            (spot for spot in spots if str(spot.get("site", "")) == site),
+            key=lambda spot: spot.get("block", 0),
         )
         lines, controls = [], []
         for column in columns:
@@ -224,8 +232,7 @@ def _sentences(cells: Sequence[Data]) -> Iterator[str]:
 def _trace_maps(cells: Sequence[Data]) -> Iterator[str]:
     """Yield for each site what is restored beside what is lost, whole blocks first."""
     titles = {"restored": "Effect restored", "lost": "Effect lost"}
-    sites = dict.fromkeys(cell["site"] for cell in cells)
-    for site in sorted(sites, key=lambda site: site != "block_output"):
+    for site in _sites(cells):
         here = [cell for cell in cells if cell["site"] == site]
         rows = [str(block) for block in sorted({cell["block"] for cell in here})]
         columns = list(dict.fromkeys(cell["segment"] for cell in here))
