@@ -19,7 +19,6 @@ from guardsteer.lab.classifier_data import Example, digest_examples, read_exampl
 from guardsteer.lab.contrast import Recipe, pairs_digest
 from guardsteer.lab.extract import extract
 from guardsteer.lab.fitting import About, Training
-from guardsteer.lab.fitting import Settings as Fitting
 from guardsteer.lab.needs import ProbeNeed
 from guardsteer.lab.prepare_settings import Settings
 from guardsteer.lab.prepared import Made, read_made, write_made
@@ -30,10 +29,9 @@ from guardsteer.lab.probe_recipe import (
     OfVector,
     ProbeRecipe,
     load_probe_recipe,
-    read_states,
 )
 from guardsteer.lab.recipe import load_recipe
-from guardsteer.lab.train_probe import train_probe
+from guardsteer.lab.text_probe import train_text_probe
 from guardsteer.lab.vector_probe import probe_of
 
 __all__ = ["ProbeMaker"]
@@ -128,19 +126,18 @@ class ProbeMaker:
         )
 
     def _of_texts(self, folder: Path, recipe: ProbeRecipe, of: OfTexts, out: Path) -> Training:
-        examples = _examples(folder)
-        states = read_states(self.model, self.tokenizer, of, examples, batch_size=self.settings.batch_size)
-        return train_probe(
-            states.hidden,
-            states.labels,
-            states.keys,
-            block=states.block,
-            fingerprint=self.identity.digest,
-            dtype=self.identity.dtype,
-            settings=Fitting(positive=of.positive, balanced=True, tune=0.2, test=0.2),
-            about=About(recipe.name, description=recipe.description, licence=recipe.licence),
-            out=out,
+        found = train_text_probe(
+            self.model,
+            self.tokenizer,
+            _examples(folder),
+            of,
+            About(recipe.name, description=recipe.description, licence=recipe.licence),
+            out,
+            blocks=None if of.block is None else [of.block],
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
         )
+        return found.training
 
     def _replaced(self, need: ProbeNeed) -> tuple[str, ...]:
         others = sorted(

@@ -28,12 +28,10 @@ __all__ = [
     "States",
     "load_probe_recipe",
     "read_blocks",
-    "read_states",
 ]
 
 PROBE_FILE = "probe.yaml"
 TEXTS_FILE = "texts.jsonl"
-_DEPTH = 2 / 3
 
 _Line: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
 _Block: TypeAlias = Annotated[int, Field(ge=0, le=100_000)]
@@ -58,7 +56,7 @@ class OfTexts(_Closed):
     """Labelled texts in ``texts.jsonl``: ``text`` and ``label``, two labels.
 
     ``said_by`` ``user``: the state that chooses the first token of the answer is read. ``model``: each token
-    of the text, as an answer to ``prompt``. ``block``: at two thirds of the depth by default.
+    of the text, as an answer to ``prompt``. ``block``: the best on the tuning texts by default.
     """
 
     positive: _Line
@@ -118,15 +116,6 @@ def load_probe_recipe(folder: Path) -> ProbeRecipe:
         raise ClassifierError(report.problems()) from error
 
 
-def read_states(
-    model: Any, tokenizer: Any, recipe: OfTexts, examples: list[Example], *, batch_size: int
-) -> States:
-    """Return the states that a policy's probe would see of each text. Raises ``HostError`` as ``capture``."""
-    n_blocks = find_layout(model).n_blocks
-    block = recipe.block if recipe.block is not None else int(_DEPTH * n_blocks)
-    return read_blocks(model, tokenizer, recipe, examples, [block], batch_size=batch_size)[block]
-
-
 def read_blocks(
     model: Any,
     tokenizer: Any,
@@ -136,7 +125,10 @@ def read_blocks(
     *,
     batch_size: int,
 ) -> dict[int, States]:
-    """Return what ``read_states`` does for each of ``blocks``, in one pass a text."""
+    """Return what a policy's probe would see of each text at each of ``blocks``, in one pass a text.
+
+    Raises ``ClassifierError`` for a block that is not there, and ``HostError`` as ``capture`` does.
+    """
     layout = find_layout(model)
     for block in blocks:
         if not 0 <= block < layout.n_blocks:

@@ -147,8 +147,10 @@ def prepare_command(model: Any, policy: Policy, catalog: Catalog, identity: Fing
         "--out",
         out,
     ]
+    run = ["--assets", out]
     if "+" not in identity.dtype:
         words += ["--dtype", identity.dtype]
+        run += ["--dtype", identity.dtype]
     for root in catalog.given:
         words += ["--assets", str(root)] if str(root) != out else []
     absent = [
@@ -163,7 +165,7 @@ def prepare_command(model: Any, policy: Policy, catalog: Catalog, identity: Fing
         "This builds what is missing:",
         f"  {shlex.join(words)}",
         *(f"  ({text})" for text in absent),
-        f"then give {out!r} as one of wrap's assets, or --assets {shlex.quote(out)} to guardsteer run",
+        f"then give {out!r} as one of wrap's assets, or this to guardsteer run: {shlex.join(run)}",
     ]
 
 

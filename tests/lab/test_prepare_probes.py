@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from guardsteer.host import find_layout, fingerprint, render_chat
 from guardsteer.host.capture import capture
 from guardsteer.lab.classifier_data import Example
 from guardsteer.lab.prepare import prepare
-from guardsteer.lab.probe_recipe import OfTexts, load_probe_recipe, read_states
+from guardsteer.lab.probe_recipe import OfTexts, load_probe_recipe, read_blocks
 from tests.lab.chats import chat_model, chat_tokenizer
 from tests.lab.preparing import write_recipe_folder
 
@@ -50,10 +51,12 @@ def policy(tmp_path: Path) -> Path:
 
 
 def _texts(folder: Path) -> None:
+    """Write texts of two labels, each of words of its own, so that none is nearly another."""
+    draw = random.Random(0)
     rows = [
-        {"text": f"{'Oh yes, up' if place % 2 else 'No no, down'} we go {place}", "label": label}
-        for place in range(60)
-        for label in ("up" if place % 2 else "down",)
+        {"text": "".join(draw.choice(letters) for _ in range(24)), "label": label}
+        for _ in range(60)
+        for label, letters in (("up", "aeiou "), ("down", "bcdfg "))
     ]
     (folder / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -101,9 +104,9 @@ def test_a_probe_of_labelled_texts_tells_them_apart(policy: Path, tmp_path: Path
 def test_the_state_that_is_read_of_a_users_text_is_the_one_that_chooses_the_first_token() -> None:
     model, tokenizer = chat_model(), chat_tokenizer()
     texts = ["Up we go.", "Down it all falls again, and more of it."]
-    found = read_states(
-        model, tokenizer, OfTexts(positive="a", block=1), [Example(text, "a") for text in texts], batch_size=2
-    )
+    found = read_blocks(
+        model, tokenizer, OfTexts(positive="a"), [Example(text, "a") for text in texts], [1], batch_size=2
+    )[1]
     assert found.keys == tuple(texts)
     for text, state in zip(texts, found.hidden, strict=True):
         ids = render_chat(tokenizer, [{"role": "user", "content": text}]).input_ids
@@ -113,8 +116,10 @@ def test_the_state_that_is_read_of_a_users_text_is_the_one_that_chooses_the_firs
 
 def test_every_token_of_a_models_text_is_read_as_a_state_of_its_own() -> None:
     model, tokenizer = chat_model(), chat_tokenizer()
-    recipe = OfTexts(positive="a", said_by="model", block=1)
-    found = read_states(model, tokenizer, recipe, [Example("abc", "a"), Example("defgh", "b")], batch_size=2)
+    recipe = OfTexts(positive="a", said_by="model")
+    found = read_blocks(
+        model, tokenizer, recipe, [Example("abc", "a"), Example("defgh", "b")], [1], batch_size=2
+    )[1]
     assert found.labels == ("a",) * 3 + ("b",) * 5
 
 
