@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from guardsteer.lab.trace import trace
 
     recipe = load_recipe(recipe_folder(args.recipe))
+    args.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is told before the work
     model, tokenizer = load_model(args.model)
     found = trace(
         model,

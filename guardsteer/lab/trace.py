@@ -148,6 +148,7 @@ def trace(
     found, left_out = couples(tokenizer, pairs, cue, last=last, longest=longest)
     if len(found) < FEWEST_PAIRS:
         why = f"; {len(left_out)} were left out, such as {left_out[0]}" if left_out else ""
+        why += "; try cue 'history'" if cue == "system" and left_out else ""
         raise VectorError(
             f"recipe {recipe.name!r}: {len(found)} pairs of the {part} part can be compared, expected "
             f"at least {FEWEST_PAIRS}{why}"

@@ -70,6 +70,9 @@ def test_what_cannot_be_traced_is_told_with_status_two(
     assert "0 pairs of the test part" in capsys.readouterr().err
     assert main([*words, *out, "--blocks", "7"]) == 2
     assert "numbers from 0 to 3" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([*words, "--out", str(tmp_path / "file" / "within")]) == 2
+    assert "Not a directory" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "none"), *out]) == 2
     assert "none" in capsys.readouterr().err
 

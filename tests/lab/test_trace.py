@@ -255,6 +255,13 @@ def test_what_cannot_be_traced_is_refused() -> None:
         trace(model, TOKENIZER, recipe(), limit=3)
     with pytest.raises(VectorError, match="0 pairs of the test part can be compared"):
         trace(model, TOKENIZER, recipe(), part="test")
+    deaf = chat_tokenizer()
+    deaf.chat_template = deaf.chat_template.replace(
+        "{{ m['content'] }}{% endif %}",
+        "{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endif %}",
+    )
+    with pytest.raises(VectorError, match="the chat template leaves the cue out; try cue 'history'"):
+        trace(model, deaf, recipe())
     with pytest.raises(VectorError, match="sites: got none"):
         trace(model, TOKENIZER, recipe(), sites=())
     with pytest.raises(VectorError, match="blocks: got"):
