@@ -1,0 +1,1 @@
+"""The evangelist vector on models that hardly know its gospel."""

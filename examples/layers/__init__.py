@@ -1,0 +1,1 @@
+"""Where to steer: the block that separates best against the block that steers best."""

@@ -1,0 +1,1 @@
+"""The ocean persona at two strengths."""

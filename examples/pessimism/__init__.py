@@ -1,0 +1,1 @@
+"""Pessimism and its saturation: more and more of a gloomy outlook, until the text breaks."""
