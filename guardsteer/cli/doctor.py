@@ -33,6 +33,7 @@ LIBRARIES = (
     "msgspec",
     "structlog",
     "blake3",
+    "cryptography",
     "google-re2",
     "ahocorasick_rs",
 )
