@@ -8,7 +8,14 @@ from html import escape
 from guardsteer.lab.classifier_eval import Evaluation, Miss, Sheet
 from guardsteer.lab.classifier_eval_plots import Curve, delay_bars, unit_square
 from guardsteer.lab.classifier_eval_stream import Streamed
-from guardsteer.lab.classifier_eval_text import FIGURES, figure, sheet_name, stream_row, worst_first
+from guardsteer.lab.classifier_eval_text import (
+    FIGURES,
+    STREAM_HEADS,
+    figure,
+    sheet_name,
+    stream_row,
+    worst_first,
+)
 from guardsteer.lab.report import page, table
 
 __all__ = ["evaluation_page"]
@@ -97,12 +104,10 @@ def _sheets(sheets: Sequence[Sheet]) -> str:
 
 
 def _streams(found: Sequence[Streamed]) -> Iterator[str]:
-    heads = ["threshold", "after", "median", "90 %", "within 8", "within 12", "within 32", "within 128"]
-    heads += ["false alarms per 1,000 tokens", "up before the onset"]
-    yield table(heads, [stream_row(each) for each in found])
+    yield table(STREAM_HEADS, [stream_row(each) for each in found])
     yield f"<p>Delays in tokens ({escape(found[0].tokens)}); “after” is the flag's debounce.</p>"
     yield '<div class="plots">'
-    for each in found:
+    for each in (one for one in found if not one.part):
         kind = "set for streams" if each.tuned else "of the card"
         yield delay_bars(
             each.delays, f"Delays at the threshold {each.threshold:.3f} {kind}, after {each.after}"

@@ -54,7 +54,8 @@ class Streamed:
     """What was heard. ``delays``: in tokens of the onset, None where it was never heard.
 
     ``early``: streams whose flag was up when the onset came; they have no delay. ``alarms``: times that the
-    flag went up on ``benign_tokens``, leads and benign streams together.
+    flag went up on ``benign_tokens``, leads and benign streams together. ``part``: which onsets or leads,
+    where it is not all of them.
     """
 
     threshold: float
@@ -68,6 +69,7 @@ class Streamed:
     alarms: int
     tokens: str = "pieces of six characters at most"
     tuned: bool = False
+    part: str = ""
 
     @property
     def alarms_per_thousand(self) -> float:
@@ -98,6 +100,7 @@ def splices_of(
         raise ClassifierError(
             f"streams need rows of the label {positive!r} and others, got {len(onsets)} and {len(benign)}"
         )
+    draw.shuffle(onsets)
     found = []
     for number in range(count):
         lead = _lead(benign, draw, tokens)

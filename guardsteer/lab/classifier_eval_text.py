@@ -8,7 +8,7 @@ from guardsteer.evaluate import Estimate
 from guardsteer.lab.classifier_eval import Evaluation, Sheet
 from guardsteer.lab.classifier_eval_stream import Streamed
 
-__all__ = ["FIGURES", "evaluation_lines", "figure", "sheet_name", "stream_row", "worst_first"]
+__all__ = ["FIGURES", "STREAM_HEADS", "evaluation_lines", "figure", "sheet_name", "stream_row", "worst_first"]
 
 FIGURES: Mapping[str, str] = {
     "auroc": "AUROC",
@@ -23,6 +23,21 @@ FIGURES: Mapping[str, str] = {
 }
 """Each figure and its head in a table; those from F1 to accuracy are at the threshold."""
 
+STREAM_HEADS = (
+    "onsets and leads",
+    "threshold",
+    "after",
+    "median",
+    "90 %",
+    "within 8",
+    "within 12",
+    "within 32",
+    "within 128",
+    "false alarms per 1,000 tokens",
+    "up before the onset",
+)
+"""Heads of a table about streams; ``stream_row`` gives its rows."""
+
 _WORST_SLICES = 10
 _SHOWN_MISSES = 3
 _LONGEST_QUOTE = 140
@@ -32,8 +47,9 @@ def evaluation_lines(evaluation: Evaluation) -> Iterator[str]:
     """Yield the lines of Markdown that tell an evaluation."""
     yield "## On rows it has not seen"
     yield ""
-    yield "Figures with 95 % bootstrap intervals over rows, worst first. A source left out was scored by a"
-    yield "twin trained without it, at the twin's own threshold. *n*: rows; *pos*: positive ones."
+    yield "Figures with 95 % bootstrap intervals over rows, worst first. *n*: rows; *pos*: positive ones."
+    if any(sheet.seen == "source left out" for sheet in evaluation.sheets):
+        yield "A source left out was scored by a twin trained without it, at the twin's own threshold."
     for threshold in evaluation.thresholds:
         yield ""
         verdict = "holds on sources left out" if threshold.holds else "**no default**: it does not hold"
@@ -93,6 +109,7 @@ def figure(found: Estimate | None) -> str:
 def stream_row(found: Streamed) -> list[str]:
     """Return the cells of a row about streams."""
     return [
+        found.part or "all",
         f"{found.threshold:.4f}{', set for streams' if found.tuned else ''}",
         str(found.after),
         "never" if found.median is None else f"{found.median:g}",
@@ -129,9 +146,7 @@ def _streams(found: Sequence[Streamed]) -> Iterator[str]:
     yield f"Tokens are {found[0].tokens}; {len(found[0].delays) + found[0].early} onsets,"
     yield f"{found[0].benign_tokens:,} benign tokens. *after*: the flag's debounce in tokens."
     yield ""
-    heads = ["threshold", "after", "median", "90 %", "within 8", "within 12", "within 32", "within 128"]
-    heads += ["false alarms per 1,000 tokens", "up before the onset"]
-    yield from _table(heads, [stream_row(each) for each in found])
+    yield from _table(STREAM_HEADS, [stream_row(each) for each in found])
 
 
 def _misses(evaluation: Evaluation) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,9 +107,13 @@ def try_on(
         raise ClassifierError("there are no rows to evaluate on")
     classes, outputs = classes_for(classifier, rows, positive), classifier.outputs
     scores = score_texts(classifier, [row.text for row in rows])
-    everything = Scored("all rows", "rows given", rows, scores, threshold)
-    held = [everything]
     names = list(dict.fromkeys(row.source for row in rows))
+    title = (names[0] if len(names) == 1 else "") or "all rows"
+    everything = Scored(title, "rows given", rows, scores, threshold)
+    # Slices are told once: by source where there are several.
+    held = (
+        [everything] if len(names) == 1 else [replace(everything, rows=[replace(r, slice="") for r in rows])]
+    )
     for name in names if len(names) > 1 else []:
         chosen = [place for place, row in enumerate(rows) if row.source == name]
         held.append(
@@ -137,13 +141,28 @@ def try_on_streams(
     tokens: Tokens = pieces,
     token_name: str = "",
 ) -> tuple[Streamed, ...]:
-    """Return what a flag hears of onsets in streams made of ``rows``, for each debounce.
+    """Return what a flag hears of onsets in streams made of ``rows``, together and by source.
 
     Raises ``ClassifierError`` for classifiers of several outputs, and without rows of both sides.
     """
     if len(classifier.outputs) != 1:
         raise ClassifierError(f"streams are told for one output, got {', '.join(classifier.outputs)}")
-    splices = splices_of(rows, positive, count=count, seed=seed, tokens=tokens)
-    scores = [stream_scores(classifier, splice) for splice in splices]
-    found = tuple(streamed(splices, scores, threshold, after=each) for each in after)
-    return tuple(replace(each, tokens=token_name) for each in found) if token_name else found
+    found = []
+    for part, chosen in _parts(rows, positive):
+        splices = splices_of(chosen, positive, count=count, seed=seed, tokens=tokens)
+        scores = [stream_scores(classifier, splice) for splice in splices]
+        for each in after:
+            heard = replace(streamed(splices, scores, threshold, after=each), part=part)
+            found.append(replace(heard, tokens=token_name) if token_name else heard)
+    return tuple(found)
+
+
+def _parts(rows: Sequence[Example], positive: str) -> Iterator[tuple[str, Sequence[Example]]]:
+    """Yield all rows, then each source's onsets with all leads, then all onsets with its leads."""
+    yield "", rows
+    for kind, side in (("onsets", True), ("leads", False)):
+        own = [row for row in rows if (row.label == positive) is side]
+        rest = [row for row in rows if (row.label == positive) is not side]
+        names = list(dict.fromkeys(row.source for row in own))
+        for name in names if len(names) > 1 else []:
+            yield f"{kind} of {name}", [*(row for row in own if row.source == name), *rest]

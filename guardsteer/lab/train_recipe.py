@@ -136,14 +136,16 @@ def _evaluate(
         return Scored(source, seen, examples, scores, value, training.slope, training.offset)
 
     test = rows.chosen(rows.part("test"))
-    held = [seen(test, "all sources")]
+    everything = seen(test, "all sources")
+    # Slices are told once, by source.
+    held = [replace(everything, rows=[replace(row, slice="") for row in test])]
     held += [seen([row for row in test if row.source == name], name) for name in _sources(test)]
     for name in _sources(gathered.testing):
         held.append(seen([row for row in gathered.testing if row.source == name], name, "source for testing"))
     for words in _PREFIX_WORDS:
         begun = [replace(row, text=cut(row.text, words), slice="") for row in test]
         held.append(seen(begun, f"all sources, first {words} words"))
-    missed_in = [held[0]]
+    missed_in = [everything]
     for name in recipe.left_out:
         scored = _left_out(rows, name, training.penalty)
         told(f"left out {name}: {len(scored.rows) - len(scored.others)} rows")

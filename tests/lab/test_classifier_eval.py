@@ -44,6 +44,7 @@ from guardsteer.lab.classifier_figures import (
     roc_of,
     threshold_for,
 )
+from guardsteer.lab.classifier_trial import try_on_streams
 
 
 def drawn(rows: int = 800, *, seed: int = 0, apart: float = 1.0) -> tuple[Labels, Floats]:
@@ -276,6 +277,22 @@ def test_streams_are_leads_of_benign_text_with_and_without_an_onset() -> None:
     text = "Überraschungen, I can't: é😀\n\tdo  that…"
     assert "".join(pieces(text)) == text
     assert max(map(len, pieces(text))) <= 7
+
+
+def test_onsets_are_drawn_from_all_of_them_and_told_by_source() -> None:
+    rows = [Example(f"say {word} loudly", "bad", word.lower()) for word in ("ONE", "TWO") for _ in range(50)]
+    rows += [Example(f"calm word {n} is said.", "good", "three") for n in range(9)]
+    found = splices_of(rows, "bad", count=20, seed=0)
+    said = {word for splice in found for word in ("ONE", "TWO") if word in "".join(splice.tokens)}
+    assert said == {"ONE", "TWO"}
+    classifier = PatternClassifier(literals=("ONE",), ignore_case=False)
+    heard = {
+        each.part: each for each in try_on_streams(classifier, rows, positive="bad", threshold=0.5, after=[1])
+    }
+    assert set(heard) == {"", "onsets of one", "onsets of two"}
+    assert heard["onsets of one"].caught["8"].value == 1
+    assert heard["onsets of two"].caught["128"].value == 0
+    assert 0 < heard[""].caught["8"].value < 1
 
 
 def test_a_pattern_is_heard_where_it_is_complete() -> None:
