@@ -86,7 +86,7 @@ def run_sweep(args: argparse.Namespace) -> int:
     """Sweep; status 1 where steering helps nowhere. Mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.models import load_model
     from guardsteer.lab.report import save_page, sweep_page
-    from guardsteer.lab.sweep import STRENGTHS, line
+    from guardsteer.lab.sweep import STRENGTHS, table
 
     study = study_of(args)
     model, tokenizer = load_model(args.model)
@@ -99,7 +99,7 @@ def run_sweep(args: argparse.Namespace) -> int:
         spots = [spot.to_json() for spot in found.spots]
         frame.emit({"ok": bool(best), "path": str(path), "report": str(report), "spots": spots})
         return 0 if best else 1
-    print("\n".join(line(spot) for spot in found.spots))
+    print("\n".join(table(found)))
     print(f"report  {report}")
     return 0 if best else 1
 

@@ -23,7 +23,7 @@ from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Study, estimate_j
 from guardsteer.lab.memory import Memory
 from guardsteer.steer import Vector, check_binding
 
-__all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "outcome_of", "sweep"]
+__all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "outcome_of", "sweep", "table"]
 
 Outcome: TypeAlias = Literal["helps", "costs too much", "no effect", "wrong way"]
 """``wrong way``: replies move away from the goal, the whole interval below zero."""
@@ -208,4 +208,39 @@ def line(spot: Spot) -> str:
         f"{spot.site} {spot.block}, {'+'.join(found.push.positions)}, strength {found.push.strength:g}: gain "
         f"{found.gain.value:+.3f}, random {spot.control.value:+.3f}, perplexity "
         f"x{found.perplexity_ratio.value:.2f}: {spot.outcome}"
+    )
+
+
+def table(found: Sweep) -> list[str]:
+    """Return the places and their figures as lines of one table, the best first."""
+    heads = (
+        "block",
+        "site",
+        "positions",
+        "strength",
+        "gain (95 %)",
+        "random",
+        "perplexity",
+        "Cohen d",
+        "outcome",
+    )
+    rows = [heads, *(_row(spot) for spot in found.spots)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+
+
+def _row(spot: Spot) -> tuple[str, ...]:
+    found, gain = spot.measured, spot.measured.gain
+    return (
+        str(spot.block),
+        spot.site,
+        "+".join(found.push.positions),
+        f"{found.push.strength:g}",
+        f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+        f"{spot.control.value:+.3f}",
+        f"x{found.perplexity_ratio.value:.2f}",
+        "-" if spot.cohens_d is None else f"{spot.cohens_d:.2f}",
+        "; ".join((spot.outcome, *spot.costs)),
     )

@@ -13,7 +13,7 @@ from guardsteer.evaluate import Estimate
 from guardsteer.lab.effects import random_like
 from guardsteer.lab.measuring import Goal, Parts
 from guardsteer.lab.prompts import user_prompt
-from guardsteer.lab.sweep import POSITIONS, Sweep, outcome_of, sweep
+from guardsteer.lab.sweep import POSITIONS, Sweep, outcome_of, sweep, table
 from tests.lab.studies import LOOSE, lettered, letters, parts, study
 
 SEPARATING = {2: 9.0, 3: 1.0}
@@ -84,6 +84,17 @@ def test_what_it_costs_keeps_a_place_from_being_recommended() -> None:
     )
     assert [spot.outcome for spot in found.spots] == ["costs too much"]
     assert "perplexity ratio" in found.spots[0].costs[0]
+
+
+def test_a_sweep_is_told_as_a_table_the_best_place_first(swept: Sweep) -> None:
+    head, first, *rest = table(swept)
+    assert head.split()[:4] == ["block", "site", "positions", "strength"]
+    assert first.startswith("3 ")
+    assert f"{swept.spots[0].measured.gain.value:+.3f}" in first
+    assert first.endswith("helps")
+    assert len(rest) == len(swept.spots) - 1
+    at = head.index("outcome")
+    assert all(line[at - 1] == " " and line[at] != " " for line in (first, *rest))
 
 
 def test_a_sweep_is_saved_as_json(swept: Sweep, tmp_path: Path) -> None:
