@@ -62,7 +62,10 @@ class Catalog:
 
     def __init__(self, extra_roots: Sequence[Path] = ()) -> None:
         listed = [Path(part) for part in os.environ.get(ENVIRONMENT, "").split(os.pathsep) if part]
-        for origin, roots in (("extra_roots", extra_roots), (f"the environment's {ENVIRONMENT}", listed)):
+        for origin, roots in (
+            ("the folders of assets", extra_roots),
+            (f"the environment's {ENVIRONMENT}", listed),
+        ):
             for root in roots:
                 if not _is_folder(root):
                     raise AssetError(

@@ -95,15 +95,17 @@ def run(args: argparse.Namespace) -> int:
     from guardsteer.assets import Catalog
     from guardsteer.cli.models import load_model
     from guardsteer.lab.prepare import PAGE, prepare
+    from guardsteer.lab.prepare_settings import check_settings
 
     if args.threads is not None:
         import torch
 
         torch.set_num_threads(args.threads)
     settings = _settings(args)
+    check_settings(settings)
+    catalog = Catalog(args.assets)
     frame.progress(f"loading {args.model}")
     model, tokenizer = load_model(args.model, args.dtype)
-    catalog = Catalog(args.assets)
     report = prepare(
         model, tokenizer, args.policy, args.out, settings, catalog=catalog, progress=frame.progress
     )

@@ -15,7 +15,7 @@ from guardsteer.errors import AssetError
 from guardsteer.host import fingerprint
 from guardsteer.lab.needs import needs_of, probe_needs_of, read_policy
 from guardsteer.lab.prepare_probe import ProbeMaker
-from guardsteer.lab.prepare_settings import Metrics, Settings
+from guardsteer.lab.prepare_settings import Metrics, Settings, check_settings
 from guardsteer.lab.prepare_vector import VectorMaker
 from guardsteer.lab.prepared import Report
 from guardsteer.lab.prepared_page import prepared_page
@@ -42,9 +42,11 @@ def prepare(
     Afterwards ``guardsteer.wrap(model, tokenizer, policy=policy, assets=[out])`` finds everything, if
     ``report.runs``. Nothing is written elsewhere, unless ``settings.in_place``. ``catalog``: where names are
     looked up, behind ``out``. One vector's failure does not stop the others. Raises ``PolicyError`` and
-    ``AssetError`` for a policy or recipe that cannot be read, and ``HostError`` for a model.
+    ``AssetError`` for a policy or recipe that cannot be read, ``RequestError`` for settings that leave
+    nothing to try, and ``HostError`` for a model.
     """
     chosen = settings or Settings()
+    check_settings(chosen)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from guardsteer.errors import AssetError
+from guardsteer.errors import AssetError, RequestError
 from guardsteer.lab.calibrate import STRENGTHS
 from guardsteer.lab.contrast import Measure, Recipe
 from guardsteer.lab.measuring import BOUNDS, Bounds, Parts
 from guardsteer.lab.prompts import few, load_prompts, recipe_prompts, split_prompts
 from guardsteer.lab.sweep import STRENGTHS as SWEEP_STRENGTHS
 
-__all__ = ["Metrics", "Schedules", "Settings", "bounds_for", "measure_for", "prompts_for"]
+__all__ = ["Metrics", "Schedules", "Settings", "bounds_for", "check_settings", "measure_for", "prompts_for"]
+
+_LEAST = {"controls": 1, "limit": 8, "new_tokens": 1, "batch_size": 1}
 
 Schedules: TypeAlias = Literal["policy", "all"]
 """``policy``: those that the policy uses, and all others where none of these holds. ``all``: all at once."""
@@ -62,6 +64,25 @@ class Settings:
     calibrate: bool = True
     in_place: bool = False
     again: bool = False
+
+
+def check_settings(settings: Settings) -> None:
+    """Return if there is something to try; ``RequestError`` with all that is wrong.
+
+    Asked before anything is read, since a search takes longer than a mistake to see.
+    """
+    mistakes = []
+    for name, least in _LEAST.items():
+        if getattr(settings, name) < least:
+            mistakes.append(f"{name}: got {getattr(settings, name)}, expected at least {least}")
+    for name, given in {"sweep_strengths": settings.sweep_strengths, "strengths": settings.strengths}.items():
+        if name == "sweep_strengths" and given == settings.strengths:
+            continue
+        if not given or given[0] <= 0 or list(given) != sorted(set(given)):
+            listed = ", ".join(f"{each:g}" for each in given) or "none"
+            mistakes.append(f"{name}: got {listed}, expected numbers above 0, each once, in ascending order")
+    if mistakes:
+        raise RequestError("\n".join(mistakes))
 
 
 def measure_for(recipe: Recipe, settings: Settings) -> Measure | None:
