@@ -95,6 +95,7 @@ class _Run:
     progress: Callable[[str], None]
     tried: dict[Push, Rung] = field(default_factory=dict)
     said: dict[Push, tuple[Reply, ...]] = field(default_factory=dict)
+    whole: set[Push] = field(default_factory=set)
 
     def calibrate(self) -> Calibration:
         ladders = [
@@ -140,6 +141,7 @@ class _Run:
             # What is broken already, or brings nothing, need not be asked what else it costs.
             if not self._costs(found) and self._enough(found):
                 found = completed(self.bench, self.study, "tuning", found, replies)
+                self.whole.add(push)
             self.said[push] = replies
             costs = self._costs(found)
             self.tried[push] = Rung(found, (), costs)
@@ -157,9 +159,13 @@ class _Run:
         return round(best.measured.gain.value, 2), -best.measured.perplexity_ratio.value
 
     def _controlled(self, rung: Rung) -> Rung:
+        """Return ``rung`` with the gains of random vectors, and with all that it costs."""
         if rung.controls:
             return rung
-        return replace(rung, controls=self._random(rung.measured.push, "tuning"))
+        found = rung.measured
+        if found.push not in self.whole:
+            found = completed(self.bench, self.study, "tuning", found, self.said[found.push])
+        return Rung(found, self._random(found.push, "tuning"), self._costs(found))
 
     def _random(self, push: Push, part: Part) -> tuple[Estimate, ...]:
         """Return the gains of random vectors in the place of the vector."""

@@ -10,7 +10,7 @@ import pytest
 from guardsteer.errors import VectorError
 from guardsteer.evaluate import Estimate
 from guardsteer.lab.calibrate import Place, Search, calibrate
-from guardsteer.lab.effects import Bench, Push, random_like
+from guardsteer.lab.effects import Bench, Push
 from guardsteer.lab.gates import instructions_check, refusals_check, shipped_parts, with_gates
 from guardsteer.lab.instructions import expectations
 from guardsteer.lab.measuring import Measured, measure, unjudged
@@ -164,16 +164,15 @@ def test_a_trait_moved_where_it_is_clear_of_zero_and_of_every_random_push() -> N
     assert not moved(0.1, 0.2, (), reliable=False)
 
 
-def test_a_weak_vector_is_not_asked_what_else_it_costs() -> None:
-    tried = calibrate(
-        *parts(),
-        random_like(lettered({3: 1.0}), 7),
-        study(off_target=study(8).prompts),
-        SEARCH,
-        LOOSE,
-        new_tokens=4,
-    ).trials
-    assert {rung.measured.kl_nats for rung in tried} == {None}
+def test_what_else_a_weak_push_costs_is_measured_on_the_curve_that_is_shown_alone() -> None:
+    search = replace(SEARCH, places=(Place((2,)), Place((3,))), strengths=(0.5, 4.0))
+    asked = study(off_target=study(8).prompts)
+    found = calibrate(*parts(), lettered({2: -1.0, 3: 1.0}), asked, search, LOOSE, new_tokens=4)
+    assert {rung.measured.push.blocks for rung in found.curve} == {(3,)}
+    assert all(rung.measured.kl_nats is not None for rung in found.curve)
+    weak = [rung for rung in found.trials if rung.measured.gain.value < LOOSE.gain]
+    assert weak
+    assert {rung.measured.kl_nats for rung in weak} == {None}
 
 
 def test_the_divergence_off_target_is_bounded_without_being_asked() -> None:
