@@ -40,10 +40,6 @@ def _ratio(found: Measured) -> Estimate:
     return found.perplexity_ratio
 
 
-def _repetition(found: Measured) -> Estimate:
-    return found.repetition_rise
-
-
 def _changed(name: str) -> _Figure:
     return lambda found: found.changes[name]
 
@@ -52,10 +48,10 @@ def table(trial: Trial, dose: Dose) -> Iterator[str]:
     """Yield the figures as a Markdown table, then where it saturates and where text breaks."""
     yield f"Place, on tuning prompts: {spot_line(dose.spot)}."
     yield ""
-    head = ["strength", trial.goal.name, "gain", "perplexity ratio", "repetition"]
-    head += [f"{check.name}, change" for check in trial.watched]
-    yield f"| {' | '.join([*head, 'text breaks'])} |"
-    yield f"|{'---|' * (len(head) + 1)}"
+    head = ["strength", trial.goal.name, "gain", "perplexity ratio"]
+    head += [*(f"{check.name}, change" for check in trial.watched), "repetition", "text breaks"]
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
     for step in dose.steps:
         yield f"| {' | '.join(_cells(trial, step))} |"
     yield ""
@@ -68,7 +64,7 @@ def _cells(trial: Trial, step: Step) -> Iterator[str]:
     """Yield a row's cells: a figure, its interval, and in square brackets what random vectors did."""
     yield f"{step.strength:g}"
     yield f"{step.measured.goal.value:.3f}"
-    figures: list[tuple[_Figure, str]] = [(_gain, "{:+.3f}"), (_ratio, "{:.2f}"), (_repetition, "{:+.3f}")]
+    figures: list[tuple[_Figure, str]] = [(_gain, "{:+.3f}"), (_ratio, "{:.2f}")]
     figures += [(_changed(check.name), "{:+.3f}") for check in trial.watched]
     for figure, form in figures:
         if step.strength == 0:
@@ -78,6 +74,7 @@ def _cells(trial: Trial, step: Step) -> Iterator[str]:
         random = ", ".join(form.format(figure(each).value) for each in step.random)
         ends = " to ".join(form.format(end) for end in (found.low, found.high))
         yield f"{form.format(found.value)} ({ends}) [{random}]"
+    yield f"{step.measured.repetition_rise.value:+.3f}"
     yield "yes" if step.rung.costs else ""
 
 

@@ -4,7 +4,7 @@
 
 The vector of warmth of examples/warm_when_hostile (of demo-empathy on the demo model), every block, three
 sets of positions, one strength. The best separated block and the one that the sweep recommends are then
-pushed once more, on prompts that nothing was chosen on.
+pushed once more, and harder too, on prompts that nothing was chosen on.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from guardsteer.steer import Vector
 
 __all__ = ["best_separated", "judged", "main", "picture", "table"]
 
-_STRENGTH, _CONTROLS = 0.4, 3
+_STRENGTH, _STRONGER, _CONTROLS = 0.4, 0.8, 3
 _SIZES: dict[str, Any] = {"new_tokens": 40, "batch_size": 60}
 
 
@@ -54,16 +55,15 @@ def table(found: Sweep) -> Iterator[str]:
 def judged(model: Any, tokenizer: Any, vector: Vector, study: Study, blocks: Sequence[int]) -> Iterator[str]:
     """Yield what ``blocks`` do on the test prompts, at each set of positions, beside random vectors."""
     random = {f"random-{seed}": random_like(vector, seed) for seed in range(1, _CONTROLS + 1)}
-    yield "| block | positions | gain | perplexity ratio | random vectors: gain |"
-    yield "|---|---|---|---|---|"
+    yield "| block | positions | strength | gain | perplexity ratio | random vectors: gain |"
+    yield "|---|---|---|---|---|---|"
     with Bench(model, tokenizer, {"vector": vector, **random}, **_SIZES) as bench:
-        for block in blocks:
-            for where in POSITIONS:
-                pushes = [Push(name, (block,), _STRENGTH, where) for name in bench.vectors]
-                done, *others = [measure(bench, study, "test", push)[0] for push in pushes]
-                controls = ", ".join(f"{other.gain.value:+.3f}" for other in others)
-                ratio = done.perplexity_ratio.value
-                yield f"| {block} | {'+'.join(where)} | {_gain(done)} | {ratio:.2f} | {controls} |"
+        for block, where, strength in product(blocks, POSITIONS, (_STRENGTH, _STRONGER)):
+            pushes = [Push(name, (block,), strength, where) for name in bench.vectors]
+            done, *others = [measure(bench, study, "test", push)[0] for push in pushes]
+            controls = ", ".join(f"{other.gain.value:+.3f}" for other in others)
+            ratio, told = done.perplexity_ratio.value, "+".join(where)
+            yield f"| {block} | {told} | {strength:g} | {_gain(done)} | {ratio:.2f} | {controls} |"
 
 
 def _gain(found: Measured) -> str:

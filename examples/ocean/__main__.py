@@ -36,7 +36,7 @@ def sea_words(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
 
 TRIAL = Trial(
     recipe="ocean-persona",
-    tuning=240,
+    tuning=120,
     goal=Goal("replies that speak of the sea", pattern(rf"(?i)\b({_SEA})\b")),
     watched=(
         Check("share of sea words", sea_words),
