@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,9 @@ POSITIVE, NEGATIVE = SIDES
 
 Scores: TypeAlias = NDArray[np.float64]
 """Log probabilities of replies in nats: ``[couple, reply]``, NaN where a couple has none."""
+
+_POINTS_AT_ONCE = 8
+"""States of so many points are held at a time: fewer are read anew more often, more fill the memory."""
 
 RowOf: TypeAlias = tuple[int, int]
 """The places of a couple and of one of its replies."""
@@ -83,9 +87,10 @@ class Runs:
         keys = [(point, name) for point in points for name in [*names, GENERATED]]
         found = {key: (self._blank(), self._blank()) for key in keys}
         passes, done = len(self._batches) * len(keys), 0
-        for rows in self._batches:
-            states = [self.states(rows, side, points) for side in SIDES]
-            for point, name in keys:
+        groups = [points[at : at + _POINTS_AT_ONCE] for at in range(0, len(points), _POINTS_AT_ONCE)]
+        for rows, some in product(self._batches, groups):
+            states = [self.states(rows, side, some) for side in SIDES]
+            for point, name in (key for key in keys if key[0] in some):
                 for side, scores in enumerate(found[point, name]):
                     self._patch(rows, side, states[1 - side][point], (point, name), scores)
                 done += 1

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardsteer.evaluate import ReplyLoss, perplexity, reply_losses
+from guardsteer.evaluate import ReplyLoss, batch_losses, perplexity, reply_losses
 from tests.models import tiny
 
 IDS = st.lists(st.integers(3, 127), min_size=1, max_size=9)
@@ -37,6 +37,19 @@ def test_losses_are_those_of_one_token_after_the_other(
     assert [loss.tokens for loss in got] == [len(reply) for reply in replies]
     for loss, (prompt, reply) in zip(got, rows, strict=True):
         assert loss.nats == pytest.approx(by_hand(model, prompt, reply), abs=1e-4)
+
+
+def test_a_batch_keeps_the_order_of_its_rows_in_what_it_returns_and_in_the_pass() -> None:
+    model = tiny("llama")
+    rows = [([5, 6, 7, 8], [9, 10]), ([11], [12]), ([13, 14], [])]
+    seen = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    found = batch_losses(model, rows)
+    hook.remove()
+    assert seen[0].tolist() == [[5, 6, 7, 8, 9, 10], [11, 12, 0, 0, 0, 0], [13, 14, 0, 0, 0, 0]]
+    assert [loss.tokens for loss in found] == [2, 1, 0]
+    for (prompt, reply), loss in zip(rows, found, strict=True):
+        assert loss.nats == pytest.approx(by_hand(model, prompt, reply), rel=1e-5)
 
 
 def test_perplexity_weighs_tokens_and_not_replies() -> None:

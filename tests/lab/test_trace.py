@@ -199,6 +199,16 @@ def test_restored_is_of_the_run_without_the_trait_and_lost_of_the_run_with_it() 
     assert differ
 
 
+def test_points_are_read_in_groups_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = chat_model()
+    runs = Runs(model, find_layout(model), _couples(3), 4)
+    whole = runs.patched(_points(model))
+    monkeypatch.setattr("guardsteer.lab.patching._POINTS_AT_ONCE", 3)
+    for key, scores in runs.patched(_points(model)).items():
+        for side in SIDES:
+            assert np.array_equal(scores[side], whole[key][side])
+
+
 def test_a_patch_leaves_what_it_was_given_as_it_was() -> None:
     hidden = torch.arange(12.0).reshape(2, 3, 2)
     before = hidden.clone()
