@@ -27,9 +27,9 @@ from guardsteer.demo import load_model
 from guardsteer.demo.answering import answer
 from guardsteer.demo.corpus.judge import facts_correct, has_flattery, is_refusal, tone_of
 from guardsteer.demo.corpus.tickets import Ticket, draw_ticket
-from guardsteer.demo.vectors import random_like
 from guardsteer.evaluate import wilson
 from guardsteer.host import fingerprint
+from guardsteer.lab.effects import random_like
 from guardsteer.steer import find_artifact, load_vector
 
 SEED = 90_210

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from guardsteer.core.policy import Position
@@ -26,9 +25,10 @@ from guardsteer.demo.answering import Shares, answer, shares
 from guardsteer.demo.corpus.pairs import Trait, contrast_pairs
 from guardsteer.demo.corpus.tickets import Ticket, draw_ticket
 from guardsteer.host import fingerprint
+from guardsteer.lab.effects import random_like
 from guardsteer.lab.extract import extract
 from guardsteer.rules import parse_policy
-from guardsteer.steer import Recommendation, Vector, make_vector, recommend, save_vector
+from guardsteer.steer import Recommendation, Vector, recommend, save_vector
 
 __all__ = ["NAMES", "build", "main"]
 
@@ -173,13 +173,6 @@ def choose(trials: Sequence[Trial], bare: Shares, trait: Trait) -> tuple[Trial, 
     best = max(whole, key=lambda trial: (round(moved(trial), 2), -trial.strength))
     beside = [t.strength for t in whole if (t.block, t.positions) == (best.block, best.positions)]
     return best, min(beside), max(beside)
-
-
-def random_like(vector: Vector, seed: int) -> Vector:
-    """Return a vector of random directions with the norms of ``vector``."""
-    draw = np.random.default_rng(seed).standard_normal(vector.directions.shape)
-    unit = draw / np.linalg.norm(draw, axis=1, keepdims=True)
-    return make_vector(vector.card, directions=unit, residual_norms=vector.residual_norms)
 
 
 def build(trait: Trait, out: Path, *, model_folder: Path | None, blocks: Sequence[int]) -> dict[str, Any]:
