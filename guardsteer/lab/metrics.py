@@ -190,6 +190,9 @@ def _function(name: str, given: str) -> Any:
         raise AssetError(f"metric {name!r}: expected MODULE:FUNCTION, got {given!r}")
     try:
         found = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        hint = "put the folder of your module on PYTHONPATH, as in PYTHONPATH=. guardsteer ..."
+        raise AssetError(f"metric {name!r}: ModuleNotFoundError: {error}; {hint}") from error
     except Exception as error:  # Importing runs the module, which may raise anything.
         raise AssetError(f"metric {name!r}: {type(error).__name__}: {error}") from error
     if not callable(found):

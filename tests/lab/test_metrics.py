@@ -170,7 +170,7 @@ def test_every_metric_is_in_the_guide() -> None:
         ("kl", "choose them with --off-target and bound it with --kl"),
         ("judge:os", "expected judge:MODULE:FUNCTION:FILE"),
         ("judge:os:getcwd:nowhere.txt", "nowhere.txt cannot be read"),
-        ("python:nowhere:f", "ModuleNotFoundError"),
+        ("python:nowhere:f", "on PYTHONPATH"),
         ("trait:nope", "no vector named 'nope'"),
         ("classifier:nope", "no classifier named 'nope'"),
     ],
