@@ -21,7 +21,9 @@ from guardsteer.cli import (
     vectors_trace,
     vectors_tuning,
 )
+from guardsteer.cli.models import add_dtype, load_model
 from guardsteer.cli.recipes import recipe_folder
+from guardsteer.cli.texts import read_lines
 
 __all__ = ["register", "run"]
 
@@ -109,6 +111,8 @@ def _add_extract(actions: frame.Subparsers) -> None:
         "--background", metavar="FILE", type=Path, help="ordinary texts, one a line, for mean_centred"
     )
     extract.add_argument("--heads", metavar="N", type=int, default=8, help="heads that head_probes keeps")
+    extract.add_argument("--seed", metavar="N", type=int, default=0, help="of random (default: 0)")
+    add_dtype(extract)
     extract.add_argument(
         "--captured",
         metavar="DIR",
@@ -123,7 +127,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _extract(args: argparse.Namespace) -> int:
-    from guardsteer.cli.models import load_model
     from guardsteer.host import Fingerprint
     from guardsteer.lab.captured import load_parts
     from guardsteer.lab.extract import extract
@@ -132,7 +135,7 @@ def _extract(args: argparse.Namespace) -> int:
 
     folder = recipe_folder(args.recipe)
     recipe = load_recipe(folder)  # before the model, which takes longer to load than a mistake to see
-    model, tokenizer = load_model(args.model)
+    model, tokenizer = load_model(args.model, args.dtype)
     vector = extract(
         model,
         tokenizer,
@@ -142,8 +145,9 @@ def _extract(args: argparse.Namespace) -> int:
         read=args.read,
         site=args.site,
         method=args.method,
-        background=_lines(args.background),
+        background=read_lines(args.background, "--background"),
         heads=args.heads,
+        seed=args.seed,
         captured=None if args.captured is None else load_parts(args.captured),
         progress=_bar if sys.stderr.isatty() else None,
     )
@@ -152,10 +156,6 @@ def _extract(args: argparse.Namespace) -> int:
     path = save_vector(vector, out)
     vectors_show.report(vector, path, as_json=args.json)
     return 0
-
-
-def _lines(path: Path | None) -> list[str]:
-    return [] if path is None else [line for line in path.read_text("utf-8").splitlines() if line.strip()]
 
 
 def _bar(done: int, total: int) -> None:

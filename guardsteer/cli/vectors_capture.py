@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from guardsteer.cli import frame
+from guardsteer.cli.models import add_dtype, load_model
 
 __all__ = ["add", "run"]
 
@@ -37,11 +38,11 @@ def add(actions: frame.Subparsers) -> None:
         "--keep", choices=_KEEP, nargs="+", default=[], help="what some methods need beside means"
     )
     parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="conversations at once")
+    add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Capture; mistakes leave as ``GuardsteerError``. What is in ``--out`` already is not read again."""
-    from guardsteer.cli.models import load_model
     from guardsteer.cli.recipes import recipe_folder
     from guardsteer.host import fingerprint
     from guardsteer.lab.captured import Keep, Shard, capture_pairs, part_path
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
     shard = Shard.parse(args.shard)
     recipe = load_recipe(recipe_folder(args.recipe))
-    model, tokenizer = load_model(args.model)
+    model, tokenizer = load_model(args.model, args.dtype)
     places = [
         find_place_to_read(model, recipe, blocks=args.blocks, read=read, site=site)
         for site in args.sites

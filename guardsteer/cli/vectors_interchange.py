@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from guardsteer.cli import frame
+from guardsteer.cli.models import add_dtype, load_model
+from guardsteer.cli.texts import read_lines
 
 __all__ = ["add_export", "add_import", "run_export", "run_import"]
 
@@ -35,6 +37,7 @@ def add_import(actions: frame.Subparsers) -> None:
     parser.add_argument(
         "--texts", metavar="FILE", type=Path, help="a text a line, over which residual norms are measured"
     )
+    add_dtype(parser)
 
 
 def add_export(actions: frame.Subparsers) -> None:
@@ -52,7 +55,6 @@ def add_export(actions: frame.Subparsers) -> None:
 
 def run_import(args: argparse.Namespace) -> int:
     """Import; mistakes leave as ``GuardsteerError``."""
-    from guardsteer.cli.models import load_model
     from guardsteer.errors import VectorError
     from guardsteer.host import SITES
     from guardsteer.lab.importing import About, import_vector
@@ -68,8 +70,8 @@ def run_import(args: argparse.Namespace) -> int:
         raise VectorError("--feature: a feature of a sparse autoencoder needs --block and --id as well")
     else:
         foreign = read_sae_feature(args.file, args.feature, block=args.block, source=args.id)
-    texts = args.texts.read_text(encoding="utf-8").splitlines() if args.texts else ()
-    model, tokenizer = load_model(args.model)
+    texts = read_lines(args.texts, "--texts")
+    model, tokenizer = load_model(args.model, args.dtype)
     about = About(args.name, args.trait, args.licence)
     imported = import_vector(model, tokenizer, foreign, about, site=args.site, texts=texts)
     path = save_vector(imported.vector, args.out)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardsteer.cli import frame
+from guardsteer.cli.models import add_dtype, load_model
 
 if TYPE_CHECKING:
     from guardsteer.lab.methods.refusal import RefusalScores
@@ -45,18 +46,18 @@ def add(actions: frame.Subparsers) -> None:
         "--positions", metavar="N", type=int, default=2, help="how many last positions to try (default: 2)"
     )
     parser.add_argument("--batch-size", metavar="N", type=int, default=16, help="requests at once")
+    add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Find and save it; status 1 where no direction passes. Mistakes leave as ``GuardsteerError``."""
-    from guardsteer.cli.models import load_model
     from guardsteer.lab.importing import About
     from guardsteer.lab.prompts import load_prompts
     from guardsteer.lab.refusal import judge_refusal
     from guardsteer.steer import save_vector
 
     harmful, harmless = load_prompts(args.harmful), load_prompts(args.harmless)
-    model, tokenizer = load_model(args.model)
+    model, tokenizer = load_model(args.model, args.dtype)
     found = judge_refusal(
         model,
         tokenizer,

@@ -152,7 +152,7 @@ class Captured:
             "done": self.done,
             "shard": asdict(self.shard),
         }
-        _write_whole(path, save(tensors, {"about": json.dumps(about)}))
+        _on_disk(path, lambda: write_whole(path, save(tensors, {"about": json.dumps(about)})))
 
 
 def capture_pairs(
@@ -202,6 +202,8 @@ def _plan(capture: Capture, key: str, keep: Keep) -> str:
 
 def _start(capture: Capture, key: str, keep: Keep, shard: Shard, path: Path | None) -> Captured:
     plan = _plan(capture, key, keep)
+    if path is not None:  # before hours are spent on what goes there
+        _on_disk(path, lambda: path.parent.mkdir(parents=True, exist_ok=True))
     if path is not None and path.exists():
         found = load_part(path)
         if (found.plan, found.shard) != (plan, shard):
@@ -285,9 +287,8 @@ def merge_parts(parts: Sequence[Captured]) -> Captured:
     return replace(first, shard=Shard(), done=done, sums=sums, rows=rows)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _on_disk(path: Path, act: Callable[[], object]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+        act()
     except OSError as error:
         raise VectorError(f"{path}: cannot be written: {error.strerror or error}") from error

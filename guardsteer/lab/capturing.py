@@ -56,7 +56,10 @@ class _Gather:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What to run, and where to read: each of ``points`` by each of ``rules``, in one pass a text."""
+    """What to run, and where to read: each of ``points`` by each of ``rules``, in one pass a text.
+
+    Raises ``VectorError`` for a ``batch_size`` below 1.
+    """
 
     model: Any
     tokenizer: Any
@@ -64,6 +67,11 @@ class Capture:
     points: tuple[Point, ...]
     rules: tuple[PositionRule, ...]
     batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse batches that would hold nothing, and so leave every pair unread."""
+        if self.batch_size < 1:
+            raise VectorError(f"batch_size: got {self.batch_size}, expected at least 1 conversation at once")
 
     @property
     def preparer(self) -> Preparer:

@@ -70,7 +70,23 @@ def test_a_vector_goes_out_and_comes_back_for_the_same_model(
     [
         (["capture", "--recipe", "RECIPE", "--model", "MODEL", "--out", "o", "--shard", "3/2"], "shard: got"),
         (["capture", "--recipe", "RECIPE", "--model", "MODEL", "--out", "o", "--read", "x"], "read: got 'x'"),
+        (
+            ["capture", "--recipe", "RECIPE", "--model", "MODEL", "--out", "o", "--batch-size", "0"],
+            "batch_size",
+        ),
+        (
+            ["capture", "--recipe", "RECIPE", "--model", "MODEL", "--out", "RECIPE/recipe.yaml/x"],
+            "be written",
+        ),
         (["extract", "--recipe", "RECIPE", "--model", "MODEL", "--captured", "nowhere"], "no captured parts"),
+        (
+            ["extract", "--recipe", "RECIPE", "--model", "MODEL", "--background", "nowhere.txt"],
+            "--background: nowhere.txt cannot be read: No such file",
+        ),
+        (
+            ["import", "x.npy", "--block", "1", "--model", "MODEL", "--texts", "MODEL/empty.txt"],
+            "holds no text",
+        ),
         (["extract", "--recipe", "RECIPE", "--model", "MODEL", "--method", "mean_centred"], "background"),
         (["extract", "--recipe", "RECIPE", "--model", "MODEL", "--method", "head_probes"], "site 'heads'"),
         (["export", "nowhere.safetensors", "--out", "x.gguf"], "no such file"),
@@ -79,9 +95,17 @@ def test_a_vector_goes_out_and_comes_back_for_the_same_model(
     ],
 )
 def test_mistakes_end_in_one_clear_line(
-    model: Path, recipe: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    model: Path,
+    recipe: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(recipe.parent)
     given = [word.replace("RECIPE", str(recipe)).replace("MODEL", str(model)) for word in words]
+    np.save("x.npy", np.ones(4))
+    (model / "empty.txt").write_text(" \n")
     about = ["--name", "x", "--trait", "x", "--licence", "x", "--out", "o"] if words[0] == "import" else []
     assert main(["vectors", *given, *about]) == 2
     captured = capsys.readouterr()

@@ -76,6 +76,12 @@ def test_one_pass_gives_what_a_pass_for_each_point_and_rule_gives(rule: Position
         np.testing.assert_array_equal(together.sums[key].counts, alone.sums[key].counts)
 
 
+def test_a_batch_of_nothing_is_refused_since_it_would_read_nothing() -> None:
+    for size in (0, -1):
+        with pytest.raises(VectorError, match=f"batch_size: got {size}"):
+            _capture(batch_size=size)
+
+
 def test_one_pass_runs_each_text_once() -> None:
     capture, passes = _capture(batch_size=4), 0
 
@@ -125,6 +131,28 @@ def test_float64_sums_of_a_bfloat16_model_keep_what_bfloat16_sums_would_lose() -
     capture.run(pairs(24), both)
     exact = np.concatenate(seen).sum(0)
     np.testing.assert_allclose(sums.states.sum((0, 1)), exact, rtol=EXACT, atol=1e-9)
+
+
+def test_means_of_a_bfloat16_model_are_taken_in_float64() -> None:
+    point = point_at(1, "block_output")
+    capture = _capture((GENERATED_TOKENS, ASSISTANT_MEAN), (point,), dtype=torch.bfloat16)
+    read: dict[str, States] = {}
+    compared = 0
+
+    def compare(states: States) -> None:
+        nonlocal compared
+        read[states.rule.name] = states
+        each, mean = read.get(GENERATED_TOKENS.name), read.get(ASSISTANT_MEAN.name)
+        if each is None or mean is None or each.batch is not mean.batch:
+            return
+        assert torch.equal(torch.from_numpy(each.values).bfloat16().double(), torch.from_numpy(each.values))
+        for place, row in enumerate(mean.owners):
+            exact = each.values[each.owners == row].mean(0)
+            np.testing.assert_allclose(mean.values[place], exact, rtol=EXACT, atol=EXACT)
+            compared += 1
+
+    capture.run(pairs(24), compare)
+    assert compared == 48
 
 
 @given(st.lists(st.integers(0, 3), min_size=8, max_size=40), st.randoms())
