@@ -113,9 +113,14 @@ def _notes(foreign: Foreign, model: Any, lengths: dict[int, float], norms: list[
     span = f"{min(shares):.3g}" if len(shares) == 1 else f"{min(shares):.3g} to {max(shares):.3g} by block"
     notes = [f"a coefficient of 1 in the file is strength {span} here; calibrate before use"]
     kind = str(model.config.model_type)
-    if foreign.model_hint and foreign.model_hint.lower() not in (kind, type(model).__name__.lower()):
+    if foreign.model_hint and _plain(foreign.model_hint) not in map(_plain, (kind, type(model).__name__)):
         notes.append(f"the file says that it is for a {foreign.model_hint}, the model is a {kind}")
     return notes
+
+
+def _plain(name: str) -> str:
+    """Return a kind of model without what tools write differently: gpt_neox, gpt-neox, GPTNeoX."""
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _card(

@@ -122,7 +122,7 @@ def export_vector(vector: Vector, path: Path | str) -> tuple[str, ...]:
         )
     lengths = vector.directions.astype(np.float64) * vector.residual_norms[:, None].astype(np.float64)
     rows = {block: row.astype(np.float32) for block, row in zip(vector.blocks, lengths, strict=True)}
-    notes = [_LENGTHS, _LEFT]
+    notes = [_LENGTHS, _LEFT, *_advice(vector)]
     if form == "gguf":
         if rows.pop(0, None) is not None:
             notes.append("block 0 is left out: llama.cpp has no control vector for its layer 0")
@@ -168,6 +168,20 @@ def _packed(form: str, suffix: str, rows: dict[int, NDArray[np.float32]], vector
 
         torch.save({name: torch.from_numpy(row) for name, row in named.items()}, buffer)
     return buffer.getvalue()
+
+
+def _advice(vector: Vector) -> list[str]:
+    best = vector.card.recommended
+    if best is None:
+        return []
+    blocks, positions = ", ".join(map(str, best.blocks)), ", ".join(best.positions)
+    told = {} if best.schedule is None else best.schedule.model_dump(exclude_defaults=True)
+    schedule = "".join(f", {name} {value}" for name, value in told.items())
+    window = f"{best.low:g} to {best.high:g}{schedule}"
+    return [
+        f"here it acts with {best.recommended:g} ({window}) on block {blocks} at {positions}; another "
+        "tool pushes every block in the file and every position, unless it is told"
+    ]
 
 
 def _model_type(vector: Vector) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from guardsteer.host import fingerprint
 from guardsteer.lab.extract import extract
 from guardsteer.lab.importing import About, import_vector
 from guardsteer.steer import load_vector, save_vector
-from guardsteer.steer.interchange import Foreign, export_vector, read_foreign
+from guardsteer.steer.interchange import FORMATS, Foreign, export_vector, read_foreign
 from tests.lab.chats import chat_model, chat_tokenizer, recipe
 from tests.models import BLOCKS, WIDTH
 
@@ -26,10 +27,13 @@ def _foreign(blocks: tuple[int, ...] = (1, 2), width: int = WIDTH, length: float
     return Foreign(rows, "gguf: x.gguf", "b3:" + "1" * 64, "mistral")
 
 
-@pytest.mark.parametrize("suffix", [".svec", ".safetensors", ".npz", ".pt"])
+@pytest.mark.parametrize("suffix", sorted(FORMATS))
 def test_a_vector_that_went_out_and_came_back_has_the_same_directions(tmp_path: Path, suffix: str) -> None:
     model, tokenizer = chat_model(), chat_tokenizer()
     vector = extract(model, tokenizer, recipe())
+    if suffix == ".gguf":
+        pytest.importorskip("gguf")
+        vector = extract(model, tokenizer, recipe(), blocks=range(1, BLOCKS))
     export_vector(vector, tmp_path / f"warmth{suffix}")
     back = import_vector(model, tokenizer, read_foreign(tmp_path / f"warmth{suffix}"), ABOUT).vector
     assert back.blocks == vector.blocks
@@ -52,6 +56,13 @@ def test_the_file_s_own_length_is_told_in_strengths() -> None:
     np.testing.assert_allclose(double.vector.directions, once.vector.directions, atol=1e-7)
     other = import_vector(model, tokenizer, _foreign((1,)), ABOUT, texts=["abc abc", "xyz"])
     assert other.vector.residual_norm(1) != norm
+
+
+@pytest.mark.parametrize("hint", ["LLAMA", "llama", "Ll-a_ma", "LlamaForCausalLM"])
+def test_the_same_kind_of_model_written_otherwise_is_no_other_kind(hint: str) -> None:
+    found = replace(_foreign((1,)), model_hint=hint)
+    notes = import_vector(chat_model(), chat_tokenizer(), found, ABOUT).notes
+    assert "the file says" not in "\n".join(notes)
 
 
 def test_a_direction_that_does_not_fit_the_model_is_refused() -> None:

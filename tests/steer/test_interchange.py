@@ -105,6 +105,87 @@ def test_gguf_is_what_llama_cpp_reads(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("layout", ["repeng", "llama.cpp", "EasySteer"])
+def test_gguf_as_other_tools_lay_it_out_is_read(tmp_path: Path, layout: str) -> None:
+    gguf = pytest.importorskip("gguf")
+    rng = np.random.default_rng(3)
+    rows = {layer: rng.normal(size=WIDTH).astype(np.float32) for layer in range(1, 6)}
+    kind = "steervector" if layout == "EasySteer" else "controlvector"
+    writer = gguf.GGUFWriter(tmp_path / "made.gguf", kind)
+    writer.add_string(f"{kind}.model_hint", "qwen2")
+    if layout == "llama.cpp":  # counts layers in a signed number
+        writer.add_int32(f"{kind}.layer_count", len(rows))
+    else:
+        writer.add_uint32(f"{kind}.layer_count", len(rows))
+    # repeng reads layers from the last to the first, and writes them so.
+    for layer in sorted(rows, reverse=layout == "repeng"):
+        writer.add_tensor(f"direction.{layer}", rows[layer])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found = read_foreign(tmp_path / "made.gguf")
+    assert list(found.directions) == [1, 2, 3, 4, 5]
+    for layer, row in rows.items():
+        np.testing.assert_array_equal(found.directions[layer], row.astype(np.float64))
+    assert found.model_hint == "qwen2"
+
+
+def test_gguf_in_half_precision_is_read_and_a_quantised_one_refused(tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf")
+    row = np.random.default_rng(3).normal(size=32).astype(np.float32)
+    half, packed = row.astype(np.float16), gguf.quantize(row[None], gguf.GGMLQuantizationType.Q8_0)
+    for name, values, kind in (
+        ("half", half, None),
+        ("quantised", packed[0], gguf.GGMLQuantizationType.Q8_0),
+    ):
+        writer = gguf.GGUFWriter(tmp_path / f"{name}.gguf", "controlvector")
+        writer.add_tensor("direction.2", values, raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    found = read_foreign(tmp_path / "half.gguf")
+    np.testing.assert_array_equal(found.directions[2], half.astype(np.float64))
+    assert found.model_hint is None
+    with pytest.raises(VectorError, match=r"direction\.2 is Q8_0, expected F32 or F16"):
+        read_foreign(tmp_path / "quantised.gguf")
+
+
+def test_svec_as_cast_writes_it_is_read_and_ours_as_cast_reads_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    rows = {layer: rng.normal(size=WIDTH).astype(np.float32) for layer in (15, 16, 17)}
+    written = {
+        "model_type": "llama",
+        "directions": {layer: row.tolist() for layer, row in rows.items()},
+        "explained_variances": dict.fromkeys(rows, 0.25),
+    }
+    (tmp_path / "made.svec").write_text(json.dumps(written))
+    found = read_foreign(tmp_path / "made.svec")
+    assert found.model_hint == "llama"
+    for layer, row in rows.items():
+        np.testing.assert_array_equal(found.directions[layer], row.astype(np.float64))
+    assert any("one block earlier" in note for note in found.notes)
+
+    vector = small_vector()
+    export_vector(vector, tmp_path / "ours.svec")
+    read = json.loads((tmp_path / "ours.svec").read_text())
+    directions = {int(layer): np.array(row) for layer, row in read["directions"].items()}
+    np.testing.assert_allclose(np.stack([directions[n] for n in vector.blocks]), _lengths(vector), rtol=EXACT)
+    assert {int(layer): float(share) for layer, share in read["explained_variances"].items()}.keys() == set(
+        vector.blocks
+    )
+    assert isinstance(read["model_type"], str)
+
+
+def test_the_recommended_push_is_told_since_no_format_has_a_place_for_it(tmp_path: Path) -> None:
+    notes = "\n".join(export_vector(small_vector(), tmp_path / "warmth.npz"))
+    assert "here it acts with" in notes
+    assert "every block in the file" in notes
+    bare = small_vector(recommended=None)
+    assert "here it acts with" not in "\n".join(export_vector(bare, tmp_path / "bare.npz"))
+
+
 def test_gguf_has_no_place_for_block_0_and_says_so(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     vector = small_vector(blocks=(0, 2), separation=(), recommended=None)
