@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -45,28 +45,25 @@ rules: [{{id: push, when: step >= 0, add: {{vector: pushed, strength: {strength}
 def log_likelihoods(
     model: Any, tokenizer: Any, vector: Vector, block: int, strength: float, prompts: Sequence[Prompt]
 ) -> list[float]:
-    """Return for each prompt the log probability of the word, in nats, under a push of ``strength``."""
-    word = tokenizer(_WORD, add_special_tokens=False)["input_ids"]
+    """Return for each prompt the log probability of the word, in nats, under a push; bare at strength 0."""
+    if not strength:
+        return [_nats(model.generate, tokenizer, prompt) for prompt in prompts]
     policy = parse_policy(_POLICY.format(block=block, strength=strength), "likelihood")
-    one: dict[str, Any] = {
-        "max_new_tokens": 1,
-        "do_sample": False,
-        "output_logits": True,
-        "return_dict_in_generate": True,
-    }
-    found = []
     with wrap(model, tokenizer, policy=policy, vectors={"pushed": vector}) as guard:
-        for prompt in prompts:
-            ids = list(render_chat(tokenizer, [dict(turn) for turn in prompt.messages]).input_ids)
-            ids += tokenizer(_LEAD, add_special_tokens=False)["input_ids"]
-            nats = 0.0
-            for token in word:
-                row = torch.tensor([ids])
-                logits = guard.generate(input_ids=row, attention_mask=torch.ones_like(row), **one).logits[0]
-                nats += float(logits[0].float().log_softmax(-1)[token])
-                ids.append(token)
-            found.append(nats)
-    return found
+        return [_nats(guard.generate, tokenizer, prompt) for prompt in prompts]
+
+
+def _nats(generate: Callable[..., Any], tokenizer: Any, prompt: Prompt) -> float:
+    one = {"max_new_tokens": 1, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    ids = list(render_chat(tokenizer, [dict(turn) for turn in prompt.messages]).input_ids)
+    ids += tokenizer(_LEAD, add_special_tokens=False)["input_ids"]
+    nats = 0.0
+    for token in tokenizer(_WORD, add_special_tokens=False)["input_ids"]:
+        row = torch.tensor([ids])
+        logits = generate(input_ids=row, attention_mask=torch.ones_like(row), **one).logits[0]
+        nats += float(logits[0].float().log_softmax(-1)[token])
+        ids.append(token)
+    return nats
 
 
 def _told(found: Estimate) -> str:
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"Block {block}, {len(prompts)} prompts that the vector was not read from; nats.\n")
         print(f"| strength | {' | '.join(tried)} |")
         print(f"|{'---|' * (1 + len(tried))}")
-        bare = _told(mean_interval(log_likelihoods(model, tokenizer, vector, block, 1e-9, prompts)))
+        bare = _told(mean_interval(log_likelihoods(model, tokenizer, vector, block, 0.0, prompts)))
         print(f"| 0 | {' | '.join([bare] * len(tried))} |")
         for strength in _STRENGTHS:
             cells = [

@@ -13,6 +13,7 @@ import torch
 from examples import dose, dose_report
 from examples.concept_probe import __main__ as concept_probe
 from examples.concept_probe.concepts import Said, billing, hostile
+from examples.evangelist import likelihood
 from examples.evangelist.__main__ import TRIAL as EVANGELIST
 from examples.layers import __main__ as layers
 from examples.ocean.__main__ import TRIAL as OCEAN
@@ -23,6 +24,7 @@ from guardsteer.classify.probe import Probe, load_probe
 from guardsteer.demo import load_model
 from guardsteer.host import find_layout, fingerprint
 from guardsteer.lab.charts import Dot, Line, chart
+from guardsteer.lab.extract import extract
 from guardsteer.lab.measuring import Goal
 from guardsteer.lab.prompts import user_prompt
 from guardsteer.lab.recipe import load_recipe
@@ -106,14 +108,16 @@ def test_the_recipe_of_a_demonstration_ships_with_enough_pairs(name: str) -> Non
 
 
 def test_no_prompt_is_both_chosen_and_judged_on_and_none_is_of_the_pairs() -> None:
-    everyday = dose.parts("a folder", 500, 500)
-    taken = [everyday.test[0].text, everyday.tuning[0].text]
     for name in ("a folder", dose.DEMO):
-        prompts = dose.parts(name, 40, 30, taken)
+        whole = dose.parts(name, 10_000, 10_000)
+        taken = [whole.test[0].text, whole.tuning[0].text]
+        prompts = dose.parts(name, 10_000, 10_000, taken)
         tuning, test = ({prompt.text for prompt in part} for part in (prompts.tuning, prompts.test))
-        assert (len(tuning), len(test)) == (40, 30)
         assert not tuning & test
         assert not (tuning | test) & set(taken)
+        assert min(len(tuning), len(test)) > 100
+        few = dose.parts(name, 40, 30)
+        assert (len(few.tuning), len(few.test)) == (40, 30)
 
 
 def test_a_dose_starts_with_the_bare_model_and_has_a_control_at_every_other_strength(
@@ -179,6 +183,28 @@ def test_a_model_that_is_absent_is_said_and_how_to_name_one(capsys: pytest.Captu
     assert capsys.readouterr().err.count("--model PATH") == 3
 
 
+def test_the_likelihood_of_the_word_is_that_of_one_pass_over_all_of_it_and_a_push_moves_it(
+    tiny: tuple[Any, Any],
+) -> None:
+    model, tokenizer = tiny
+    prompts = [user_prompt("Hi."), user_prompt("What shall I learn?")]
+    vector = extract(model, tokenizer, load_recipe(VECTORS / "python-evangelist"))
+    wanted = []
+    for prompt in prompts:
+        text = tokenizer.apply_chat_template(
+            list(prompt.messages), add_generation_prompt=True, tokenize=False
+        )
+        start = tokenizer(text + " You should use", add_special_tokens=False)["input_ids"]
+        word = tokenizer(" Python", add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([start + word])).logits[0].log_softmax(-1)
+        wanted.append(sum(float(logits[len(start) - 1 + n, token]) for n, token in enumerate(word)))
+    bare = likelihood.log_likelihoods(model, tokenizer, vector, 1, 0.0, prompts)
+    assert bare == pytest.approx(wanted, abs=1e-3)
+    pushed = likelihood.log_likelihoods(model, tokenizer, vector, 1, 2.0, prompts)
+    assert max(abs(a - b) for a, b in zip(bare, pushed, strict=True)) > 0.01
+
+
 # --- layers ----------------------------------------------------------------------------------
 
 
@@ -187,6 +213,7 @@ def test_layers_tells_the_block_that_separates_best_from_the_one_that_steers(
 ) -> None:
     pytest.importorskip("vaderSentiment")
     monkeypatch.setattr(layers, "load", lambda _: tiny)
+    monkeypatch.setitem(layers._SIZES, "new_tokens", 6)
     drawn = tmp_path / "blocks.svg"
     assert layers.main(["--model", "x", "--limit", "8", "--blocks", "0", "1", "--picture", str(drawn)]) == 0
     said = capsys.readouterr().out
