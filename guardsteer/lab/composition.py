@@ -229,7 +229,7 @@ def _losses(pair: Pair) -> list[str]:
         if alone.low > 0 and effect.kept.high < 0 and effect.together.value < left:
             found.append(
                 f"beside {other}, {effect.owner} keeps {effect.together.value:+.3f} of its gain of "
-                f"{alone.value:+.3f} in {effect.goal}; let the policy use one at a time"
+                f"{alone.value:+.3f} alone; let the policy use one at a time"
             )
     return found
 
