@@ -64,9 +64,11 @@ def choose_refusal(candidates: Sequence[RefusalScores], n_blocks: int) -> Refusa
     if not candidates:
         raise VectorError("no candidate for a refusal direction")
     induced = max(candidates, key=lambda one: one.induce)
-    gentle = min(candidates, key=lambda one: one.divergence)
+    inducing = [one for one in candidates if one.induce > 0] or candidates
+    gentle = min(inducing, key=lambda one: one.divergence)
     raise VectorError(
         f"none of {len(candidates)} directions is one of refusal: the best induces it at "
-        f"{induced.induce:.2f} (block {induced.block}; more than 0 is needed), the gentlest diverges by "
-        f"{gentle.divergence:.3g} nats (block {gentle.block}; at most {MOST_DIVERGENCE})"
+        f"{induced.induce:.2f} (block {induced.block}; more than 0 is needed); of those that do, the "
+        f"gentlest moves harmless answers by {gentle.divergence:.3g} nats (block {gentle.block}; at most "
+        f"{MOST_DIVERGENCE}, before block {DEEPEST * n_blocks:g})"
     )
