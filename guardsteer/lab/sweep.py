@@ -23,7 +23,18 @@ from guardsteer.lab.measuring import BOUNDS, Bounds, Measured, Study, estimate_j
 from guardsteer.lab.memory import Memory
 from guardsteer.steer import Vector, check_binding
 
-__all__ = ["POSITIONS", "STRENGTHS", "Outcome", "Spot", "Sweep", "line", "outcome_of", "sweep", "table"]
+__all__ = [
+    "POSITIONS",
+    "STRENGTHS",
+    "Outcome",
+    "Spot",
+    "Sweep",
+    "line",
+    "outcome_of",
+    "rank_of",
+    "sweep",
+    "table",
+]
 
 Outcome: TypeAlias = Literal["helps", "costs too much", "no effect", "wrong way"]
 """``wrong way``: replies move away from the goal, the whole interval below zero."""
@@ -160,7 +171,7 @@ def sweep(
     if not spots:
         raise VectorError(f"blocks: the vectors have none of {list(blocks or ())}")
     return Sweep(
-        spots=tuple(sorted(spots, key=_rank, reverse=True)),
+        spots=tuple(sorted(spots, key=rank_of, reverse=True)),
         goal=study.goal.name,
         digests={vector.card.site: vector.digest for vector in vectors},
     )
@@ -196,7 +207,8 @@ def outcome_of(gain: Estimate, control: Estimate, costs: Sequence[str], bounds: 
     return "costs too much" if costs else "helps"
 
 
-def _rank(spot: Spot) -> tuple[int, float, float]:
+def rank_of(spot: Spot) -> tuple[int, float, float]:
+    """Return what places are sorted by: the outcome, then the gain, then the lower perplexity."""
     order: dict[Outcome, int] = {"helps": 3, "costs too much": 2, "no effect": 1, "wrong way": 0}
     return order[spot.outcome], spot.measured.gain.value, -spot.measured.perplexity_ratio.value
 

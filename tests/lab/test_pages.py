@@ -106,6 +106,11 @@ def test_a_heat_map_can_be_read_without_colour() -> None:
     assert ">\N{MINUS SIGN}0.13</text>" in drawn
     assert "block 0, cue: 0.40 (0.30 to 0.50)" in drawn
     assert "Highest: block 0, cue, 0.40" in drawn
+    hostile = "</text><script>x</script>"
+    drawn = heat(
+        {(hostile, hostile): Cell(1.0, hostile)}, [hostile], [hostile], title=hostile, row_label=hostile
+    )
+    assert "<script" not in drawn
     with pytest.raises(ValueError, match="at least one cell"):
         heat({}, [], [], title="t", row_label="block")
 
@@ -118,6 +123,21 @@ def test_intervals_are_drawn_about_zero_and_told() -> None:
     assert drawn.count('class="dot"') == 2
     with pytest.raises(ValueError, match="at least one"):
         intervals([], title="t", x_label="x")
+
+
+def test_what_was_subtracted_is_shown_by_its_strength_and_exactly_nothing_is_not_bold() -> None:
+    found = {"value": 0.5, "low": 0.25, "high": 0.75, "rows": 9}
+    rung = {"push": {"blocks": [3], "strength": -0.4}, "gain": found}
+    body = "".join(
+        calibration_parts({"curve": [rung], "window": {"low": 0.3, "recommended": 0.4, "high": 0.5}})
+    )
+    assert '<tr class="in">' in body
+    assert "vector: 0.5 (0.25 to 0.75) at 0.4" in body
+    nothing = {"value": 1e-9, "low": 1e-10, "high": 1e-8, "rows": 9}
+    cell = {"block": 0, "site": "mlp", "segment": "cue", "restored": nothing, "lost": found}
+    drawn = "".join(trace_parts({"cells": [cell]}))
+    assert '<text class="dim" x=' in drawn
+    assert drawn.count('<text class="b" x=') == 1
 
 
 def test_fields_that_are_not_known_are_shown_and_those_that_are_missing_are_left_out() -> None:

@@ -13,7 +13,7 @@ from guardsteer.evaluate import Estimate
 from guardsteer.lab.effects import random_like
 from guardsteer.lab.measuring import Goal, Parts
 from guardsteer.lab.prompts import user_prompt
-from guardsteer.lab.sweep import POSITIONS, Sweep, outcome_of, sweep, table
+from guardsteer.lab.sweep import POSITIONS, Outcome, Spot, Sweep, outcome_of, rank_of, sweep, table
 from tests.lab.studies import LOOSE, lettered, letters, parts, study
 
 SEPARATING = {2: 9.0, 3: 1.0}
@@ -64,6 +64,20 @@ def test_a_place_helps_only_where_the_gain_is_sure_large_enough_and_above_random
 ) -> None:
     bounds = replace(LOOSE, gain=0.2)
     assert outcome_of(gain, Estimate(random, random, random, 9), costs, bounds) == outcome
+
+
+def test_what_came_of_a_place_counts_before_its_gain_and_separation_not_at_all(swept: Sweep) -> None:
+    measured = swept.spots[0].measured
+
+    def spot(outcome: Outcome, gain: float, cohens_d: float = 0.0) -> Spot:
+        at = replace(measured, gain=Estimate(gain, gain, gain, 9))
+        return replace(swept.spots[0], outcome=outcome, measured=at, cohens_d=cohens_d)
+
+    helps, costs = spot("helps", 0.2), spot("costs too much", 0.9)
+    none, wrong = spot("no effect", 0.95, 99.0), spot("wrong way", -0.9)
+    better = spot("helps", 0.3)
+    found = sorted([wrong, costs, none, helps, better], key=rank_of, reverse=True)
+    assert found == [better, helps, costs, none, wrong]
 
 
 def test_a_random_vector_is_recommended_nowhere() -> None:
