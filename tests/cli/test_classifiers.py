@@ -130,6 +130,26 @@ def test_a_recipe_gives_a_card_with_figures_on_what_was_left_out(mood: Path) -> 
         assert told in readme
 
 
+def test_what_only_a_source_left_out_could_teach_is_not_known_on_it(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    for name in ("one", "two", "three"):
+        text = (recipe / f"{name}.jsonl").read_text()
+        if name == "two":
+            for word in (*ANGRY, *CALM):
+                text = text.replace(word, word[::-1])
+        (folder / f"{name}.jsonl").write_text(text)
+    (folder / "recipe.yaml").write_text(RECIPE.replace("left_out: [./one.jsonl, ", "left_out: ["))
+    assert main(["classifiers", "train", "--recipe", str(folder), "--out", str(tmp_path / "out")]) == 0
+    found = read_evaluation(tmp_path / "out")
+    assert found is not None
+    auroc = {
+        s.seen: s.figures["auroc"].value for s in found.sheets if (s.source, s.slice) == ("./two.jsonl", "")
+    }
+    assert auroc["test rows"] > 0.9
+    assert auroc["source left out"] < 0.7
+
+
 def test_a_source_that_turns_labels_round_takes_the_threshold_away(recipe: Path, tmp_path: Path) -> None:
     folder = tmp_path / "turned"
     folder.mkdir()

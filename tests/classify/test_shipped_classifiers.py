@@ -1,0 +1,112 @@
+"""The classifiers that ship: each loads, is small, says whose data it learned from and what it is worth."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from guardsteer.classify.card import LinearCard, read_card
+from guardsteer.classify.load import load_folder
+from guardsteer.evaluate import Estimate
+from guardsteer.lab.classifier_eval import Evaluation
+from guardsteer.lab.classifier_eval_file import read_evaluation
+from guardsteer.lab.classifier_eval_text import FIGURES
+from guardsteer.lab.classifier_readme import readme_of
+from guardsteer.lab.classifier_recipe import load_classifier_recipe
+from guardsteer.lab.sources import SOURCES
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = sorted(path.parent for path in (ROOT / "classifiers").glob("*/classifier.json"))
+WITH_RECIPE = [folder for folder in FOLDERS if (folder / "recipe.yaml").exists()]
+LARGEST_BYTES = 4_000_000
+
+
+def name(folder: Path) -> str:
+    return folder.name
+
+
+def evaluation_of(folder: Path) -> Evaluation:
+    found = read_evaluation(folder)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name)
+def test_it_loads_and_is_small(folder: Path) -> None:
+    assert load_folder(folder).outputs
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= LARGEST_BYTES
+    assert read_card(folder).licence
+    assert read_card(folder).description
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name)
+def test_its_readme_says_what_card_and_evaluation_say(folder: Path) -> None:
+    assert (folder / "README.md").read_text(encoding="utf-8") == readme_of(folder)
+
+
+@pytest.mark.parametrize("folder", WITH_RECIPE, ids=name)
+def test_its_card_is_that_of_its_recipe_and_names_every_set_with_its_licence(folder: Path) -> None:
+    recipe, card = load_classifier_recipe(folder), read_card(folder)
+    assert (recipe.name, recipe.licence) == (card.name, card.licence) == (folder.name, "Apache-2.0")
+    assert evaluation_of(folder).failures == recipe.failures
+    training = [use for use in recipe.sources if use.purpose == "training"]
+    if not training:
+        return
+    assert isinstance(card, LinearCard)
+    assert card.data is not None
+    assert (recipe.version, recipe.description) == (card.version, card.description)
+    for use in training:
+        if use.use in SOURCES:
+            assert SOURCES[use.use].ships
+            assert SOURCES[use.use].attribution in card.data.sources
+    told = json.loads(json.dumps(card.training))
+    settings = recipe.settings
+    assert (told["seed"], told["prefixes"], told["grouped"]) == (settings.seed, settings.prefixes, True)
+    assert settings.ngrams == card.vectorizer.ngrams
+
+
+@pytest.mark.parametrize("folder", WITH_RECIPE, ids=name)
+def test_every_source_that_its_recipe_leaves_out_has_figures(folder: Path) -> None:
+    found = evaluation_of(folder)
+    left_out = {sheet.source for sheet in found.sheets if sheet.seen == "source left out"}
+    assert left_out == set(load_classifier_recipe(folder).left_out)
+    for sheet in found.sheets:
+        for figure in sheet.figures.values():
+            assert figure.low <= figure.value <= figure.high
+
+
+def told_figure(folder: str, measured: str) -> Estimate:
+    """Return the figure that a row of the documentation's table names."""
+    found = evaluation_of(ROOT / "classifiers" / folder)
+    key, _, where = measured.partition(", ")
+    if key == "accuracy in scope":
+        accuracies = found.accuracies[where]
+        return accuracies.get(key, accuracies["accuracy"])
+    if key.startswith("heard within "):
+        heard = next(each for each in found.streamed if each.part == where and each.after == 1)
+        return heard.caught[key.removeprefix("heard within ")]
+    title, name = next((title, name) for name, title in FIGURES.items() if key.endswith(title))
+    place, seen = where.removesuffix(")").rsplit(" (", 1)
+    outputs = {key.removesuffix(title).strip() or "score", "match"}
+    return next(
+        sheet.figures[name]
+        for sheet in found.sheets
+        if place == ": ".join(filter(None, (sheet.source, sheet.slice)))
+        and (sheet.seen == seen and sheet.output in outputs)
+    )
+
+
+def test_the_table_of_the_documentation_says_what_the_evaluations_say() -> None:
+    text = (ROOT / "docs" / "classifiers.md").read_text(encoding="utf-8")
+    row = r"^\| `([a-z-]+)` \|[^|]*\| ([^|]+) \| ([\d.]+) \(([\d.]+) to ([\d.]+)\) \|$"
+    rows = re.findall(row, text, flags=re.MULTILINE)
+    assert {folder for folder, *_ in rows} == {folder.name for folder in WITH_RECIPE}
+    for folder, measured, *figures in rows:
+        found = told_figure(folder, measured)
+        assert [f"{value:.3f}" for value in (found.value, found.low, found.high)] == figures, (
+            folder,
+            measured,
+        )
