@@ -4,9 +4,11 @@
 parameters with a vocabulary of 32,000 words. ``full`` is a policy with 20 rules, 3 text classifiers (word
 and character n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk.
 ``idle`` is the same policy where no rule holds; ``still`` is a policy of one pattern that is never found.
-Each figure is a median over rounds; ``cpu`` is that of the whole process, the audit's writing thread
-included. ``--processes`` measures batch 1 alone, in so many fresh processes, since its figures move from
-one to the next: median, lowest and highest.
+``reply`` is ``full`` with classifiers that read the generation alone: behind a long prompt it tells what
+the text's length costs from what the model's longer context leaves of the processor's cache. Each figure
+is a median over rounds; ``cpu`` is that of the whole process, the audit's writing thread included.
+``--processes`` measures batch 1 alone, in so many fresh processes, since its figures move from one to the
+next: median, lowest and highest.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, PreTrainedTokenizerFast
 
 import guardsteer
 from guardsteer.classify.probe import Probe
@@ -204,7 +206,9 @@ def setting(folder: Path) -> Setting:
         fingerprint=identity.digest,
         digest="b3:" + "0" * 64,
     )
-    texts_of = {"full": policy(folders, steers=True), "idle": policy(folders, steers=False), "still": STILL}
+    full = policy(folders, steers=True)
+    texts_of = {"full": full, "idle": policy(folders, steers=False), "still": STILL}
+    texts_of["reply"] = full.replace("on: all", "on: generation")
     policies = {}
     for name, text in texts_of.items():
         policies[name] = folder / f"{name}.yaml"
@@ -284,26 +288,53 @@ def _median(values: Iterable[float]) -> float:
 
 
 class Clock:
-    """Adds up the time inside the guard's own code."""
+    """Adds up the time inside the guard's own code, step by step."""
 
     def __init__(self) -> None:
-        self.total_s = 0.0
+        self.steps_s: list[float] = []
 
-    def timed(self, function: Any) -> Any:
-        """Return ``function``, timed."""
+    def timed(self, function: Any, *, begins: bool) -> Any:
+        """Return ``function``, timed; ``begins``: a call of it begins a step."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             begun = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
-                self.total_s += time.perf_counter() - begun
+                if begins:
+                    self.steps_s.append(0.0)
+                self.steps_s[-1] += time.perf_counter() - begun
 
         return run
 
 
-def inside(made: Setting, rows: int, prompt_tokens: int, tokens: int) -> float:
-    """Return microseconds a step inside the guard's own code, decoding behind a prompt."""
+class _Say(LogitsProcessor):
+    """Has a model say given words, whatever it would say: the same ones behind any prompt."""
+
+    def __init__(self, words: Sequence[int], width: int) -> None:
+        self._words, self._width = words, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return ``scores: [row, token]`` that leave one choice."""
+        said = torch.full_like(scores, -torch.inf)
+        said[:, self._words[input_ids.shape[1] - self._width]] = 0.0
+        return said
+
+
+def said(made: Setting, tokens: int) -> list[int]:
+    """Return words that recur as a language's do, with frequencies that fall as one over the rank."""
+    draw = random.Random(11)
+    known = [draw.randrange(259, len(made.tokenizer)) for _ in range(500)]
+    return draw.choices(known, [1 / rank for rank in range(1, len(known) + 1)], k=tokens)
+
+
+def inside(made: Setting, name: str, prompt_tokens: int, tokens: int) -> float:
+    """Return microseconds a step (median) inside the guard's own code, decoding behind a prompt.
+
+    The model is made to say the same words behind every prompt, so that lengths are compared over one
+    text. They are said twice and timed the second time: whether a word was met in a longer prompt counts
+    for nothing then.
+    """
     clock = Clock()
     kept = {
         (cls, name): getattr(cls, name)
@@ -313,19 +344,25 @@ def inside(made: Setting, rows: int, prompt_tokens: int, tokens: int) -> float:
             (Fallback, "__call__"),
         )
     }
-    with made.guard("full") as guard:
-        inputs = prompts(made, rows, prompt_tokens, 5)
+    with made.guard(name) as guard:
+        inputs = prompts(made, 1, prompt_tokens, 5)
         for (cls, name), function in kept.items():
-            setattr(cls, name, clock.timed(function))
+            setattr(cls, name, clock.timed(function, begins=name == "begin_pass"))
         try:
-            options: dict[str, Any] = {"do_sample": False}
-            guard.generate(**inputs, max_new_tokens=1, min_new_tokens=1, **options)
-            prefill_s, clock.total_s = clock.total_s, 0.0
-            guard.generate(**inputs, max_new_tokens=tokens, min_new_tokens=tokens, **options)
+            for _ in range(2):
+                clock.steps_s.clear()
+                guard.generate(
+                    **inputs,
+                    max_new_tokens=tokens,
+                    min_new_tokens=tokens,
+                    do_sample=False,
+                    logits_processor=[_Say(said(made, tokens), prompt_tokens)],
+                )
         finally:
             for (cls, name), function in kept.items():
                 setattr(cls, name, function)
-    return (clock.total_s - prefill_s) / (tokens - 1) * 1e6
+    # The first is the prompt's.
+    return _median(clock.steps_s[1:]) * 1e6
 
 
 class _Length:
@@ -409,10 +446,8 @@ def main() -> None:
             return
         results["batch_32"] = compare(made, 32, given.tokens, given.rounds)
         short, long = 30, 1270
-        spans = [
-            (inside(made, 1, short, given.tokens), inside(made, 1, long, given.tokens))
-            for _ in range(given.rounds)
-        ]
+        cases = (("full", short), ("reply", long), ("full", long))
+        spans = [[inside(made, *case, given.tokens) for case in cases] for _ in range(given.rounds)]
         loops = [(alone(made, short, 256), alone(made, long, 256)) for _ in range(given.rounds)]
         results["text_length"] = {
             "alone_us_step": [statistics.median(pair[i] for pair in loops) for i in (0, 1)],
@@ -420,8 +455,10 @@ def main() -> None:
             "characters": [
                 len(made.tokenizer.decode(prompts(made, 1, n, 5)["input_ids"][0])) for n in (short, long)
             ],
-            "inside_us_step": [statistics.median(pair[i] for pair in spans) for i in (0, 1)],
-            "inside_ratio": statistics.median(b / a for a, b in spans),
+            "inside_us_step": [_median(found[i] for found in spans) for i in (0, 2)],
+            "inside_ratio": _median(longest / shortest for shortest, _, longest in spans),
+            "same_context_us_step": [_median(found[i] for found in spans) for i in (1, 2)],
+            "same_context_ratio": _median(longest / reply for _, reply, longest in spans),
         }
     print(json.dumps(results, indent=None if given.json else 2))
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
+from math import exp, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +19,11 @@ from guardsteer.classify.characters import (
     case_context,
     case_of,
 )
-from guardsteer.classify.packs import Packer, Weights
-from guardsteer.classify.reading import Gram, Place
-from guardsteer.classify.tally import CurvedTally, PlainTally, ProportionalTally, Tally
+from guardsteer.classify.counts import zeros
+from guardsteer.classify.packs import Packer, Step, Weights, brief
+from guardsteer.classify.reading import GAPS, Gram, Place, Unit
+from guardsteer.classify.recent import Recent
+from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
 from guardsteer.classify.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
@@ -32,8 +34,11 @@ __all__ = ["LinearClassifier", "LinearState"]
 # Below this a squared norm is what rounding left of zero: every feature present adds far more.
 _NO_NORM = 1e-12
 
+_CACHED_STEPS = 8_192
+
 # Where a sigmoid is nothing but zero, and further out its exponential would overflow.
 _FAR = 700.0
+_ZERO = (0.0,)
 
 
 class LinearClassifier:
@@ -44,14 +49,16 @@ class LinearClassifier:
     """
 
     __slots__ = (
-        "_bias",
         "_digest",
         "_graph",
         "_norm",
         "_outputs",
         "_weight",
         "activation",
+        "bias",
         "packer",
+        "plain",
+        "steps",
         "vectorizer",
     )
 
@@ -70,9 +77,12 @@ class LinearClassifier:
         self.activation: Activation = activation
         self._weight = weight
         self.packer = Packer(vectorizer, weight)
-        self._bias = tuple(bias)
+        self.steps: Recent[tuple[Place, str], Step] = Recent(_CACHED_STEPS)
+        self.bias = tuple(bias)
         self._norm = vectorizer.settings.norm is not None
         self._outputs = outputs
+        # Most are: one score of a normed vector.
+        self.plain = self._norm and len(outputs) == 1
         self._digest = digest
         self._graph = graph
 
@@ -108,21 +118,34 @@ class LinearClassifier:
 
     def tally(self) -> Tally:
         """Return empty running sums for these settings."""
-        settings = self.vectorizer.settings
+        settings, outputs = self.vectorizer.settings, len(self._outputs)
         if settings.curved:
-            return CurvedTally(len(self._outputs), binary=settings.binary)
-        return ProportionalTally(len(self._outputs)) if settings.norm else PlainTally(len(self._outputs))
+            return CurvedTally(outputs, zeros(settings.features), binary=settings.binary)
+        return ProportionalTally(outputs, zeros(settings.features)) if settings.norm else PlainTally(outputs)
+
+    def step(self, place: Place, text: str) -> Step:
+        """Return what reading ``text``, without a capital sigma, from ``place`` comes to."""
+        vectorizer, packer = self.vectorizer, self.packer
+        reader = vectorizer.reader
+        # Where lowering never looks around, nobody asks for this.
+        before = text[-1] if text[-1] in PLAIN or not vectorizer.sigma_matters else ""
+        read = vectorizer.strip(text.lower() if vectorizer.lowercase else text)
+        units: Sequence[Unit] = ()
+        if read:
+            place, units = reader.read(place, read)
+        opened = reader.open_unit(place)
+        return place, tuple(map(packer.unit, units)), None if opened is None else packer.unit(opened), before
 
     def probabilities(self, products: Sequence[float], square: float) -> list[float]:
         """Return the probabilities [output] from v.w and v.v."""
-        scale = 1.0 / math.sqrt(square) if self._norm and square > _NO_NORM else 1.0
+        scale = 1.0 / sqrt(square) if self._norm and square > _NO_NORM else 1.0
         if len(products) == 1:
-            decision = products[0] * scale + self._bias[0]
-            return [1.0 / (1.0 + math.exp(-decision)) if decision > -_FAR else 0.0]
-        decisions = [product * scale + bias for product, bias in zip(products, self._bias, strict=True)]
+            decision = products[0] * scale + self.bias[0]
+            return [1.0 / (1.0 + exp(-decision)) if decision > -_FAR else 0.0]
+        decisions = [product * scale + bias for product, bias in zip(products, self.bias, strict=True)]
         if self.activation == "softmax":
             highest = max(decisions)
-            parts = [math.exp(decision - highest) for decision in decisions]
+            parts = [exp(decision - highest) for decision in decisions]
         else:
             parts = [_sigmoid(decision) for decision in decisions]
             if self.activation == "sigmoid":
@@ -134,29 +157,34 @@ class LinearClassifier:
 class LinearState:
     """What one row has read: the place in the text and the running sums.
 
-    Memory: one entry for each distinct feature of the text, and an unfinished word.
+    Memory: two bytes for each feature of the model (see ``counts``), and an unfinished word.
     """
 
     __slots__ = (
         "_before",
-        "_cache",
         "_classifier",
         "_difference",
         "_nothing_read",
         "_other",
         "_packer",
+        "_pending",
         "_place",
         "_reader",
+        "_start",
+        "_steps",
         "_tally",
     )
 
     def __init__(self, classifier: LinearClassifier) -> None:
         self._classifier = classifier
         self._packer = classifier.packer
-        self._cache = classifier.packer.cache
+        self._steps = classifier.steps
         self._reader = classifier.vectorizer.reader
+        self._start = self._reader.cuts_to
         self._place: Place = self._reader.start
         self._tally: Tally = classifier.tally()
+        # What the unit adds that the end of the text leaves open; it is in the tally once that is asked.
+        self._pending: Pack | None = None
         self._nothing_read = True
         self._before = ""
         # Open question of a capital sigma: the place in the text had it been read the other way, and
@@ -169,41 +197,77 @@ class LinearState:
         if not text:
             return
         self._nothing_read = False
-        vectorizer = self._classifier.vectorizer
-        if vectorizer.lowercase:
-            if vectorizer.sigma_matters:
-                if self._other is not None or CAPITAL_SIGMA in text:
-                    self._push_with_sigma(text)
-                    return
-                last = text[-1]
-                self._before = last if last in PLAIN else case_context(self._before, text)
-            text = text.lower()
-        self._feed(text if vectorizer.keeps_accents else vectorizer.strip(text))
+        if self._other is not None or CAPITAL_SIGMA in text:
+            self._push_slowly(text)
+            return
+        place, tally = self._place, self._tally
+        cut = (self._start or self._reader.cut(place)) if text[0] in GAPS else None
+        key = (place if cut is None else cut, text)
+        step = self._steps.young.get(key) or self._step(key)
+        self._place, packs, opened, before = step
+        if tally.opened is not None:
+            if cut is not None:
+                tally.opened = None
+            elif packs and packs[0] is tally.opened:
+                tally.opened, packs = None, packs[1:]
+            else:
+                tally.undo()
+        elif cut is not None and self._pending is not None:
+            tally.add(self._pending)
+        for pack in packs:
+            tally.add(pack)
+        self._pending = opened
+        self._before = before or case_context(self._before, text)
 
     def scores(self) -> Sequence[float]:
         """Return the probabilities [output] of the text so far; 0.0 each where nothing was read."""
         classifier, tally = self._classifier, self._tally
         if self._nothing_read:
             return (0.0,) * len(classifier.outputs)
-        unit = self._reader.open_unit(self._place)
-        if unit is None:
-            return classifier.probabilities(tally.products, tally.square)
-        return classifier.probabilities(*tally.peek(self._cache.young.get(unit) or self._packer.unit(unit)))
+        if tally.opened is None and self._pending is not None:
+            tally.open(self._pending)
+        if classifier.plain:
+            # As ``probabilities`` has it, without the call.
+            square = tally.square
+            scale = 1.0 / sqrt(square) if square > _NO_NORM else 1.0
+            decision = tally.products[0] * scale + classifier.bias[0]
+            return (1.0 / (1.0 + exp(-decision)),) if decision > -_FAR else _ZERO
+        return classifier.probabilities(tally.products, tally.square)
 
     def fork(self) -> LinearState:
         """Return an independent copy; costs a copy of the counts."""
         twin = LinearState(self._classifier)
-        twin._place, twin._tally = self._place, self._tally.fork()
+        twin._place, twin._tally, twin._pending = self._place, self._tally.fork(), self._pending
         twin._nothing_read, twin._before = self._nothing_read, self._before
         twin._other, twin._difference = self._other, self._difference.copy()
         return twin
+
+    def _step(self, key: tuple[Place, str]) -> Step:
+        """Return what reading a text from a place comes to; cached."""
+        step = self._steps.older(key)
+        if step is None:
+            step = self._classifier.step(*key)
+            if brief(key):
+                self._steps.put(key, step)
+        return step
 
     def _feed(self, text: str) -> None:
         if not text:
             return
         self._place, units = self._reader.read(self._place, text)
         for unit in units:
-            self._tally.add(self._cache.young.get(unit) or self._packer.unit(unit))
+            self._tally.add(self._packer.unit(unit))
+
+    def _push_slowly(self, text: str) -> None:
+        """Read text for which no step can be kept, since its lowering depends on what is around it."""
+        self._tally.undo()
+        vectorizer = self._classifier.vectorizer
+        if vectorizer.sigma_matters:
+            self._push_with_sigma(text)
+        else:
+            self._feed(vectorizer.strip(text.lower() if vectorizer.lowercase else text))
+        unit = self._reader.open_unit(self._place)
+        self._pending = None if unit is None else self._packer.unit(unit)
 
     def _push_with_sigma(self, text: str) -> None:
         """Read text with a capital sigma in it, or after one whose small form is still open.
@@ -268,4 +332,4 @@ class LinearState:
 
 
 def _sigmoid(decision: float) -> float:
-    return 1.0 / (1.0 + math.exp(-decision)) if decision > -_FAR else 0.0
+    return 1.0 / (1.0 + exp(-decision)) if decision > -_FAR else 0.0

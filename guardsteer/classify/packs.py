@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from operator import mul
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardsteer.classify.reading import Gram, Unit
+from guardsteer.classify.reading import Gram, Place, Unit
 from guardsteer.classify.recent import Recent
 from guardsteer.classify.tally import Pack
 from guardsteer.classify.vectorizer import Vectorizer
 
-__all__ = ["Packer", "Weights"]
+__all__ = ["Packer", "Step", "Weights", "brief"]
 
 Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+Step: TypeAlias = tuple[Place, tuple[Pack, ...], Pack | None, str]
+"""What reading a text from a place comes to: the place behind it; the packs of the units that it finished
+and of the one that it leaves open; its last character, empty where Final_Sigma may look past that.
+"""
 
 _CACHED_UNITS = 8_192
 _CACHED_CHARACTERS = 32
@@ -43,7 +49,7 @@ class Packer:
 
     def unit(self, unit: Unit) -> Pack:
         """Return what a unit of text adds to a tally; cached."""
-        pack = self.cache.older(unit)
+        pack = self.cache.young.get(unit) or self.cache.older(unit)
         if pack is None:
             pack = self.grams(self._vectorizer.reader.grams(unit))
             if sum(map(len, unit)) <= _CACHED_CHARACTERS:
@@ -65,20 +71,28 @@ class Packer:
     def _pack_counts(self, counts: dict[int, int]) -> Pack:
         if not counts:
             return self._nothing
-        indices = tuple(counts)
-        steps = tuple(counts.values())
+        # Side by side in memory: they are read when all else is out of the processor's cache.
+        indices = array("i", counts)
+        steps = array("i", counts.values())
         squares = self._squares
-        square = (1.0,) * len(indices) if squares is None else tuple([squares[index] for index in indices])
+        square = array("d", [1.0 if squares is None else squares[index] for index in indices])
         columns = self._columns(indices)
         if self._curved:
             return indices, steps, square, columns
-        slopes = tuple([2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905  # of one length
+        slopes = array("d", [2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905  # of one length
         products = tuple([sum(map(mul, column, steps)) for column in columns])
         return indices, steps, slopes, 0.5 * sum(map(mul, slopes, steps)), products
 
-    def _columns(self, indices: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    def _columns(self, indices: Sequence[int]) -> tuple[Sequence[float], ...]:
         """Return weight times idf, [output][feature], of some features."""
         if self._outputs == 1:
             flat = self._flat
-            return (tuple([flat[index] for index in indices]),)
-        return tuple(map(tuple, self._scaled[list(indices)].T.tolist()))
+            return (array("d", [flat[index] for index in indices]),)
+        return tuple([array("d", column) for column in self._scaled[indices].T.tolist()])
+
+
+def brief(key: Any) -> bool:
+    """Tell whether a place, a unit or a tuple of such is short enough to be kept in a cache."""
+    if isinstance(key, tuple):
+        return all(map(brief, key))
+    return key is None or (isinstance(key, str) and len(key) <= _CACHED_CHARACTERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from guardsteer.host.fingerprint import Fingerprint
 
 __all__ = ["Probe", "load_probe"]
+
+_linear: Callable[[Tensor, Tensor], Tensor] = torch.nn.functional.linear
 
 # Far below any state of a model, and far above where the squares of float32 vanish.
 _SHORTEST = 1e-12
@@ -81,12 +84,13 @@ class Probe:
             self._placed[hidden.device] = placed
         if hidden.dtype is not torch.float32:
             hidden = hidden.to(torch.float32)
+        weight, bias = placed
+        # The bias apart: so it is the kernel that a model's own projections have just run, half as long.
+        products = _linear(hidden, weight)
         if self.measure == "cosine":
-            weight, bias = placed
             length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).clamp(min=_SHORTEST)
-            cosines: Tensor = torch.nn.functional.linear(hidden, weight) / length
-            return cosines + bias
-        return torch.nn.functional.linear(hidden, *placed)
+            products = products / length
+        return products + bias
 
     def check(self, identity: Fingerprint) -> None:
         """Raise ``BindingError`` unless it was trained on the model of this fingerprint."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from guardsteer.classify.murmur import NOTHING, Midstate, feed
 
-__all__ = ["Analyzer", "Gram", "Place", "Reader", "Unit", "make_reader"]
+__all__ = ["GAPS", "Analyzer", "Gram", "Place", "Reader", "Unit", "make_reader"]
 
 Analyzer: TypeAlias = Literal["word", "char", "char_wb"]
 
@@ -25,6 +25,9 @@ Gram: TypeAlias = str | Midstate
 # A word that no n-gram fits into counts as a whole, so n-grams must be shorter than words read by pieces.
 _LONG_WORD = 24
 _LONG_TOKEN = 64
+
+GAPS = frozenset(" \n")
+"""White space whatever is done to case and accents."""
 
 _WHITE = re.compile(r"\s")
 _WHITE_RUN = re.compile(r"\s\s+")
@@ -44,6 +47,16 @@ class Reader(Protocol):
 
     def open_unit(self, place: Place) -> Unit | None:
         """Return the unit that would be finished if the text ended here."""
+
+    @property
+    def cuts_to(self) -> Place | None:
+        """What ``cut`` returns where that is the same for every place."""
+
+    def cut(self, place: Place) -> Place | None:
+        """Return the place from which text that begins with one of ``GAPS`` reads on.
+
+        It finishes the open unit first, which the place has left behind. None: it goes on inside.
+        """
 
     def grams(self, unit: Unit) -> list[Gram]:
         """Return the n-grams of a unit, repeated as often as they occur."""
@@ -115,6 +128,13 @@ class _WordEdgeReader:
         place, words = self.read(self.start, text[white.start() :])
         return place, [*units, (window, " "), *words]
 
+    @property
+    def cuts_to(self) -> Place | None:
+        return self.start
+
+    def cut(self, _place: Place) -> Place | None:
+        return self.start
+
     def open_unit(self, place: Place) -> Unit | None:
         tail, window = place
         return tail or (None if window is None else (window, " "))
@@ -154,6 +174,11 @@ class _CharacterReader:
             return (window, space), []
         body = _WHITE_RUN.sub(" ", body)
         return (_last(window + body, self._longest - 1), space), [(window, body)]
+
+    cuts_to = None
+
+    def cut(self, _place: Place) -> Place | None:
+        return None
 
     def open_unit(self, place: Place) -> Unit | None:
         window, space = place
@@ -207,6 +232,14 @@ class _WordReader:
         if len(tail) > self._long:
             tail = self._long_token(previous, tail)
         return (tail, previous), units
+
+    cuts_to = None
+
+    def cut(self, place: Place) -> Place | None:
+        tail, previous = place
+        if len(tail) > 1 or isinstance(tail, _LongToken):
+            previous = (*previous, tail)[-(self._longest - 1) :] if self._longest > 1 else ()
+        return "", previous
 
     def open_unit(self, place: Place) -> Unit | None:
         tail, previous = place

@@ -69,19 +69,21 @@ class Generation:
         self.history: dict[tuple[int, int], Step] = {}
         self.ledgers = ledgers
         self._probes = probes
+        self._probed = frozenset[Point]() if probes is None else probes.points
         self.beams = beams
         self._blackout = blackout
         self._switch = switch
         self.beside = beside
         self.course: Course | None = None
-        self._unlogged = self._dark = self._ending = False
+        self._unlogged = self._dark = self._ending = self._quiet = False
         self._past = -1
         self._end = 0
         self._fresh = 0
         self.points = points
         self.cuts = Cuts()
         self._hooked = self.visited = len(points)
-        self.quiet = False
+        # Where this pass has anything to do.
+        self.wanted = points
         self._layer = Layer(
             composer,
             spans,
@@ -114,13 +116,15 @@ class Generation:
                 f"{len(self.rows)} rows and a prompt of {self.width} columns that had come to column "
                 f"{self._end}: what it processes cannot be told; this way of decoding cannot be guarded"
             )
-        self._look_at_the_log()
+        before, self._unlogged = self._unlogged, self._blackout.active()
+        if before or self._unlogged:
+            self._hold()
         fresh = self._end if cache is None else past
-        self.cuts.begin_pass(fresh - past)
+        if cache is None or self.cuts.noted is not None:
+            self.cuts.begin_pass(fresh - past)
         self._past, self._end, self.visited = past, end, 0
         self._fresh = fresh - self.width + 1
         plain = columns == 1 and past >= self.width
-        self._layer.begin(past, end, plain=plain)
         if plain and self.rows[0].index == past - self.width:
             for row, token in zip(self.rows, input_ids.tolist(), strict=True):
                 row.advance(token[0])
@@ -131,24 +135,28 @@ class Generation:
             self._remember()
         else:
             self._tell()
+        self._dark = self._switch.active()
+        if self._unlogged:
+            self._dark = self._dark or not self._blackout.keeps
+        self._layer.begin(past, end, plain=plain)
         self._settle(late=False)
 
-    def _look_at_the_log(self) -> None:
-        before, self._unlogged = self._unlogged, self._blackout.active()
-        if self._blackout.keeps and (before or self._unlogged):
+    def _hold(self) -> None:
+        """Let rows keep their plans while the log cannot be written, where the policy says so."""
+        self._ending = self._unlogged and self._blackout.halts
+        if self._blackout.keeps:
             for row in self.rows:
                 row.hold(self._unlogged, starting=self._past < 0)
 
     def _settle(self, *, late: bool) -> None:
         """Take in what was decided last: plans, and whether anything may be steered at all."""
-        if not late:
-            self._dark = (self._unlogged and not self._blackout.keeps) or self._switch.active()
-            self._ending = self._unlogged and self._blackout.halts
         if self._dark:
             for row in self.rows:
                 row.silence(self._fresh, halt=self._ending)
-        self._layer.take(self.rows, late=late)
-        self.quiet = self._layer.quiet and not (self.beside is not None and self.beside.points)
+        quiet = self._layer.take(self.rows, late=late)
+        beside = self.beside
+        self._quiet = quiet and (beside is None or not beside.points)
+        self.wanted = self._probed if self._quiet else self.points
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
@@ -271,6 +279,8 @@ class Generation:
             probes.read(point.block, hidden if first <= 0 else hidden[:, first:])
             if point.block == probes.last:
                 self._complete(probes)
+        if self._quiet:
+            return None
         edit = self._layer.edit(point, hidden)
         return None if edit is None else edit.of(hidden, self.cuts)
 

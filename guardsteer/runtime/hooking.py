@@ -84,11 +84,12 @@ class Hooks:
 
         def steer(hidden: Tensor) -> Tensor | None:
             generation = current.generation
-            if generation is None or point not in generation.points:
+            if generation is None:
                 return None
-            if generation.quiet:
+            if point in generation.wanted:
+                return generation.at_point(point, hidden)
+            if point in generation.points:
                 generation.visited += 1
-                return None
-            return generation.at_point(point, hidden)
+            return None
 
         return steer

@@ -32,27 +32,21 @@ class _Shown:
     __slots__ = ("plans", "quiet", "runs", "version")
 
     def __init__(self, rows: int) -> None:
-        self.plans: list[Plan | None] = [None] * rows
+        self.plans: Sequence[Plan | None] = [None] * rows
         self.quiet = False
         self.version = 0
         self.runs: list[Run] = []
 
     def take(self, rows: Sequence[Row], composer: Composer, spans: Sequence[Spans]) -> None:
-        plans = self.plans
-        changed = False
-        for place, row in enumerate(rows):
-            plan = row.step.plan
-            if plan is not plans[place]:
-                plans[place] = plan
-                changed = True
-        if changed:
-            self.version += 1
-            self.quiet = not any(plan is not None and any(plan.strengths) for plan in plans)
-            self.runs = [
-                (place, 0, 1, composer.masked(row.step.plan.strengths, _kinds(row, row.step, spans)))
-                for place, row in enumerate(rows)
-                if any(row.step.plan.strengths)
-            ]
+        plans = [row.step.plan for row in rows]
+        self.plans = plans
+        self.version += 1
+        self.quiet = not any(any(plan.strengths) for plan in plans)
+        self.runs = [
+            (place, 0, 1, composer.masked(row.step.plan.strengths, _kinds(row, row.step, spans)))
+            for place, row in enumerate(rows)
+            if any(row.step.plan.strengths)
+        ]
 
 
 class Layer:
@@ -81,17 +75,21 @@ class Layer:
         """Begin a pass over columns ``[past, end)``."""
         self._past, self._end, self._plain = past, end, plain
 
-    @property
-    def quiet(self) -> bool:
-        """True where this pass does nothing at any point, and no probe may change that."""
-        return self._plain and self._decision is None and self._early.quiet
+    def take(self, rows: Sequence[Row], *, late: bool) -> bool:
+        """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe.
 
-    def take(self, rows: Sequence[Row], *, late: bool) -> None:
-        """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe."""
-        if self._plain:
-            (self._late if late else self._early).take(rows, self._composer, self._spans)
-        else:
+        Returns whether nothing is to be done up to there, or (``late``) from there on.
+        """
+        if not self._plain:
             self._rows, self._runs = rows, None
+            return False
+        shown = self._late if late else self._early
+        plans = shown.plans
+        for place, row in enumerate(rows):
+            if row.step.plan is not plans[place]:
+                shown.take(rows, self._composer, self._spans)
+                break
+        return shown.quiet
 
     def edit(self, point: Point, hidden: Tensor) -> Edit | None:
         """Return what to do to ``hidden: [row, column, width]`` at ``point``, or None for nothing."""

@@ -62,9 +62,10 @@ class ProbeBank:
 
     def read(self, block: int, hidden: Tensor) -> None:
         """Score ``hidden: [row, column, width]`` with every probe of ``block``."""
+        around = hidden.shape[:-1]
         for entry in self.blocks[block]:
-            shape = (*hidden.shape[:-1], len(entry.slots))
-            if entry.name not in self._raised:
+            shape = (*around, len(entry.slots))
+            if not self._raised or entry.name not in self._raised:
                 try:
                     logits = entry.probe.logits(hidden)
                     if logits.shape == shape:
@@ -105,4 +106,6 @@ def probabilities(logits: Sequence[float]) -> list[float]:
 
     Done here rather than on the device: a few numbers cost less than one more kernel.
     """
+    if len(logits) == 1 and logits[0] > -_FAR:
+        return [1.0 / (1.0 + math.exp(-logits[0]))]
     return [1.0 / (1.0 + math.exp(-x)) if x > -_FAR else x if math.isnan(x) else 0.0 for x in logits]

@@ -46,7 +46,8 @@ class Vocabulary:
         self._tokenizer: _Tokenizer = tokenizer
         self._special = frozenset(tokenizer.all_special_ids)
         self._bytes: dict[int, bytes] = {}
-        self._whole: dict[int, str | None] = {}
+        # The texts of tokens that are complete UTF-8 by themselves, None for others; empty if windowed.
+        self.known: dict[int, str | None] = {}
         self._added = {
             index: str(token)
             for index, token in getattr(tokenizer, "added_tokens_decoder", {}).items()
@@ -67,14 +68,14 @@ class Vocabulary:
     def whole(self, token: int) -> str | None:
         """Return the text of a token that is complete UTF-8 by itself, else None."""
         try:
-            return self._whole[token]
+            return self.known[token]
         except KeyError:
             text: str | None
             try:
                 text = self.bytes_of(token).decode()
             except UnicodeDecodeError:
                 text = None
-            self._whole[token] = text
+            self.known[token] = text
             return text
 
     def bytes_of(self, token: int) -> bytes:
@@ -137,6 +138,10 @@ class TextReader:
     def push(self, token: int) -> str:
         """Append ``token`` and return the new text, which may be empty or end an earlier character."""
         vocabulary = self._vocabulary
+        if not self._pending:
+            known = vocabulary.known.get(token)
+            if known is not None:
+                return known
         if vocabulary.windowed:
             return self._push_windowed(token)
         if not self._pending:

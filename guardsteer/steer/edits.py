@@ -151,31 +151,33 @@ class Cuts:
     """Counts, for each row, the positions at which the budget cut what had been computed from the state.
 
     Counted where the states are and read once at the end, so that no step waits for the device. A position
-    counts once, at however many points it was cut; drafts that were dropped again count too.
+    counts once, at however many points it was cut; drafts that were dropped again count too. ``noted`` says
+    where the pass under way was cut so far, ``[row, column, 1]`` bool, None for nowhere.
     """
 
     def __init__(self) -> None:
         self._counts: Tensor | None = None
-        self._pass: Tensor | None = None
+        self.noted: Tensor | None = None
         self._seen = 0
 
     def begin_pass(self, seen: int = 0) -> None:
         """Begin a pass whose first ``seen`` columns were counted before, as all are without a cache."""
-        self.end_pass()
+        if self.noted is not None:
+            self.end_pass()
         self._seen = seen
 
     def note(self, over: Tensor) -> None:
         """Take in where the pass under way was cut at one point, ``[row, column, 1]`` bool."""
-        before = self._pass
-        self._pass = over if before is None else before | over.to(before.device)
+        before = self.noted
+        self.noted = over if before is None else before | over.to(before.device)
 
     def end_pass(self) -> None:
         """End the pass under way; does nothing where nothing was noted."""
-        if self._pass is None:
+        if self.noted is None:
             return
-        counts = self._pass[:, self._seen :].sum((1, 2))
+        counts = self.noted[:, self._seen :].sum((1, 2))
         self._counts = counts if self._counts is None else self._counts + counts.to(self._counts.device)
-        self._pass = None
+        self.noted = None
 
     def reorder(self, sources: Sequence[int]) -> None:
         """Let row ``i`` continue the count of row ``sources[i]``."""

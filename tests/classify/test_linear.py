@@ -177,6 +177,16 @@ def test_the_cache_of_words_is_bounded(models: dict[str, Model]) -> None:
     for number in range(40_000):
         state.push(f"w{number} ")
     assert len(loaded.packer.cache) <= 2 * 8_192
+    assert len(loaded.steps) <= 2 * 8_192
+
+
+@pytest.mark.parametrize("name", ["wb_l2", "wb_hash", "wb_sublinear"])
+def test_a_word_said_forty_thousand_times_is_counted_to_the_end(models: dict[str, Model], name: str) -> None:
+    model = models[name]
+    state = model.loaded.start()
+    text = "oh my " * 40_000
+    state.push(text)
+    np.testing.assert_allclose([list(state.scores())], model.expected([text]), rtol=0, atol=TOLERANCE)
 
 
 def test_unnormalised_weights_keep_their_precision(models: dict[str, Model]) -> None:

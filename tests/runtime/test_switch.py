@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import LogitsProcessor
 import guardsteer
 from guardsteer.audit import open_journal, read
 from guardsteer.core.events import ActivationBegan, ActivationEnded, Resumed, RowHalted, Stopped
-from guardsteer.runtime.switch import STOP_VARIABLE
+from guardsteer.runtime.switch import STOP_VARIABLE, Switch
 from tests.runtime.harness import SPECIAL, Bench, batch, bench, policy_file
 
 TOKENS = 14
@@ -93,6 +94,22 @@ def test_each_way_to_stop_leaves_the_bare_model_and_can_be_taken_back(
         (Stopped, cause, reasons[0]),
         (Resumed, cause, reasons[1]),
     ]
+
+
+def test_the_variable_is_found_in_whatever_stands_for_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    switch = Switch("guard", lambda _: None)
+    environments: list[MutableMapping[str, str]] = [os.environ, {}]
+    for stand_in in environments:
+        monkeypatch.setattr(os, "environ", stand_in)
+        monkeypatch.delitem(os.environ, STOP_VARIABLE, raising=False)
+        assert not switch.active()
+        for value, stops in (("1", True), ("0", False), ("", False), ("yes", True)):
+            monkeypatch.setitem(os.environ, STOP_VARIABLE, value)
+            assert switch.active() is stops
+        monkeypatch.delitem(os.environ, STOP_VARIABLE)
+        assert not switch.active()
 
 
 def test_a_stop_in_flight_acts_on_the_very_next_pass_and_the_log_ends_there(tmp_path: Path) -> None:

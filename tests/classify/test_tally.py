@@ -1,0 +1,141 @@
+"""Counts and running sums: arrays and dictionaries tell the same, and what is taken back leaves nothing."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardsteer.classify.counts import Counts, put, zeros
+from guardsteer.classify.packs import brief
+from guardsteer.classify.reading import make_reader
+from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
+
+FEATURES = 12
+MANY = 2**17 + 1
+
+
+def proportional(counts: dict[int, int]) -> Pack:
+    slopes = [2.0 * (index + 1) * step for index, step in counts.items()]
+    constant = 0.5 * sum(slope * step for slope, step in zip(slopes, counts.values(), strict=True))
+    sums = (sum(0.1 * index * step for index, step in counts.items()),)
+    return tuple(counts), tuple(counts.values()), slopes, constant, sums
+
+
+def curved(counts: dict[int, int]) -> Pack:
+    weights = tuple(0.1 * index for index in counts)
+    return tuple(counts), tuple(counts.values()), tuple(index + 1.0 for index in counts), (weights,)
+
+
+UNITS = st.lists(
+    st.dictionaries(st.integers(0, FEATURES - 1), st.integers(1, 3), max_size=5), min_size=1, max_size=8
+)
+
+
+def tallies(features: int) -> list[tuple[Tally, bool]]:
+    return [
+        (PlainTally(1), False),
+        (ProportionalTally(1, zeros(features)), False),
+        (CurvedTally(1, zeros(features), binary=False), True),
+        (CurvedTally(1, zeros(features), binary=True), True),
+    ]
+
+
+@given(units=UNITS, guess=st.dictionaries(st.integers(0, FEATURES - 1), st.integers(1, 3), min_size=1))
+def test_a_unit_that_is_taken_back_leaves_the_sums_of_a_text_without_it(
+    units: list[dict[int, int]], guess: dict[int, int]
+) -> None:
+    for (tally, is_curved), (plain, _) in zip(tallies(FEATURES), tallies(FEATURES), strict=True):
+        pack = curved if is_curved else proportional
+        for unit in units:
+            tally.open(pack(guess))
+            twin = tally.fork()
+            tally.undo()
+            tally.undo()
+            tally.add(pack(unit))
+            plain.add(pack(unit))
+            assert (list(tally.products), tally.square) == (list(plain.products), plain.square)
+            twin.undo()
+            twin.add(pack(unit))
+            assert (list(twin.products), twin.square) == (list(plain.products), plain.square)
+
+
+@given(units=UNITS)
+def test_a_unit_that_stays_open_until_it_is_let_be_counts_like_one_that_was_added(
+    units: list[dict[int, int]],
+) -> None:
+    for (tally, is_curved), (plain, _) in zip(tallies(FEATURES), tallies(FEATURES), strict=True):
+        pack = curved if is_curved else proportional
+        for unit in units:
+            tally.open(pack(unit))
+            tally.opened = None
+            plain.add(pack(unit))
+        assert (list(tally.products), tally.square) == (list(plain.products), plain.square)
+
+
+@given(units=UNITS)
+def test_an_array_and_a_dictionary_of_counts_give_the_same_sums(units: list[dict[int, int]]) -> None:
+    assert type(zeros(MANY)) is not type(zeros(FEATURES))
+    for (dense, is_curved), (sparse, _) in zip(tallies(FEATURES), tallies(MANY), strict=True):
+        pack = curved if is_curved else proportional
+        for unit in units:
+            dense.add(pack(unit))
+            sparse.add(pack(unit))
+        twin = sparse.fork()
+        twin.add(pack({0: 1}))
+        assert (list(dense.products), dense.square) == (list(sparse.products), sparse.square)
+
+
+@pytest.mark.parametrize("features", [FEATURES, MANY])
+def test_counts_grow_past_what_two_bytes_hold(features: int) -> None:
+    counts: Counts = zeros(features)
+    counts = put(counts, (1, 2, 3), (7, 32_768, -32_769))
+    assert [counts[index] for index in (0, 1, 2, 3)] == [0, 7, 32_768, -32_769]
+    again = copy(counts)
+    put(again, (1,), (8,))
+    assert counts[1] == 7
+
+
+def test_a_feature_that_occurs_more_often_than_two_bytes_hold_is_counted_on() -> None:
+    tally, wide = ProportionalTally(1, zeros(FEATURES)), ProportionalTally(1, zeros(MANY))
+    for each in (tally, wide):
+        for _ in range(3):
+            each.add(proportional({1: 20_000, 2: 1}))
+        each.open(proportional({1: 1, 2: 20_000}))
+        each.undo()
+        each.add(proportional({2: 1}))
+    assert (tally.products, tally.square) == (wide.products, wide.square)
+
+
+PARTS = st.lists(
+    st.sampled_from(["a", "bc", "d" * 30, "e" * 70, " ", "\n", ". ", " f", "\u00a0", "g-h"]), max_size=6
+)
+
+
+@pytest.mark.parametrize(("analyzer", "longest"), [("word", 1), ("word", 3), ("char_wb", 4), ("char", 4)])
+@given(before=PARTS, after=PARTS, gap=st.sampled_from([" ", "\n"]))
+def test_what_follows_a_gap_reads_on_from_where_the_reader_says(
+    analyzer: str, longest: int, before: list[str], after: list[str], gap: str
+) -> None:
+    reader = make_reader(analyzer, 1, longest)  # type: ignore[arg-type]  # one of three
+    place = reader.start
+    for part in before:
+        place, _ = reader.read(place, part)
+    text = gap + "".join(after)
+    cut = reader.cut(place)
+    if cut is None:
+        assert analyzer == "char"
+        return
+    assert reader.cuts_to in (None, cut)
+    opened = reader.open_unit(place)
+    there, units = reader.read(place, text)
+    read_on, more = reader.read(cut, text)
+    assert (there, units) == (read_on, [*([] if opened is None else [opened]), *more])
+
+
+def test_what_is_long_is_not_kept() -> None:
+    assert brief((("word", ("before",)), "text", None))
+    assert not brief((("w" * 33, ()), "text"))
+    assert not brief((("word", (3,)), "text"))
