@@ -27,6 +27,7 @@ caption{text-align:left;color:var(--grey);padding:.2rem 0}
 th,td{padding:.25rem .45rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{border-bottom-width:2px}td.fig{white-space:nowrap}td.text{min-width:14rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:1.2rem 1.6rem}
+.plots.one{grid-template-columns:minmax(0,1fr);margin:1.2rem 0}
 .plots.two{grid-template-columns:repeat(auto-fit,minmax(min(27rem,100%),1fr));margin:1.2rem 0}
 figure{margin:0;min-width:0}figcaption{font-weight:600;margin-bottom:.2rem}
 svg{display:block;width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:currentColor}
@@ -93,10 +94,10 @@ def card(rows: Iterable[tuple[str, str]]) -> str:
     return f'<dl class="card">{told}</dl>'
 
 
-def plots(figures: Iterable[str], *, two: bool = False) -> str:
-    """Return figures in a grid, as many beside each other as fit, or ``two``; nothing where there is none."""
+def plots(figures: Iterable[str], *, columns: int = 0) -> str:
+    """Return figures in a grid, as many beside each other as fit, or 1 or 2; nothing where there is none."""
     drawn = "".join(figures)
-    kind = "plots two" if two else "plots"
+    kind = {1: "plots one", 2: "plots two"}.get(columns, "plots")
     return f'<div class="{kind}">{drawn}</div>' if drawn else ""
 
 

@@ -40,7 +40,8 @@ _TRACE_NOTE = (
 _ABOUT = "Shares of the effect of the cue, by block and part of the prompt."
 _TOP = 12
 _HALF = 0.5
-_EXACT = 1e-3
+_MANY = 6
+_EXACT = 0.005
 
 
 def sweep_page(found: Sweep) -> str:
@@ -243,11 +244,11 @@ def _trace_maps(cells: Sequence[Data]) -> Iterator[str]:
             }
             told = f"{title}, {site}"
             maps.append(heat(shown, rows, columns, title=told, row_label="block", description=_ABOUT))
-        yield plots(maps, two=True)
+        yield plots(maps, columns=2 if len(columns) < _MANY else 1)
 
 
 def _shown(found: Mapping[str, Any]) -> Cell:
-    # What is exactly nothing must not look like a small loss.
+    # What is shown as nothing must not look as if it were sure to be something.
     value = 0.0 if abs(found["value"]) < _EXACT else float(found["value"])
     return Cell(value, figure(found, form="+.2f"), sure=_sure(found) and value != 0)
 

@@ -63,8 +63,9 @@ def couples(
     """Return what is compared for ``pairs``, and why some were left out.
 
     ``last``: so many tokens at the end of the prompt get a segment each, as far as both prompts agree in
-    them. ``longest``: the most tokens that the model takes; longer couples are left out. Under ``history``
-    each pair's cue is the conversation of the pair before it in the order of the digests of their ids.
+    them: the very last, and ``-2``, ``-3`` and so on. ``longest``: the most tokens that the model takes;
+    longer couples are left out. Under ``history`` each pair's cue is the conversation of the pair before it
+    in the order of the digests of their ids.
     Raises ``VectorError`` where a pair has no replies to compare or no cue, ``TurnsError`` for one that the
     chat template cannot render.
     """
@@ -160,7 +161,8 @@ def _segments(
         if length:
             yield Segment(name, (tuple(first[-length:]), tuple(second[-length:])))
     ids = [chat.input_ids for chat in sides]
-    for back in range(min(last, len(ids[0]), len(ids[1])), 0, -1):
+    # The very last has its segment already.
+    for back in range(min(last, len(ids[0]), len(ids[1])), 1, -1):
         if ids[0][-back:] == ids[1][-back:]:
             yield Segment(f"-{back}", ((len(ids[0]) - back,), (len(ids[1]) - back,)))
 

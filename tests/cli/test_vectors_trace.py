@@ -41,7 +41,8 @@ def test_a_trace_is_printed_saved_and_drawn(
     assert "restored, block_output" in told
     head = next(line for line in told.splitlines() if line.startswith("block  "))
     assert head.split()[:4] == ["block", "cue", "user", "message"]
-    assert " -1" in head
+    assert " -2" in head
+    assert " -1" not in head
     assert (tmp_path / "trace.html").read_text().startswith("<!doctype html>")
     saved = json.loads((tmp_path / "trace.json").read_text())
     assert {cell["block"] for cell in saved["cells"]} == {1, 2}

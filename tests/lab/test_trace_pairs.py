@@ -85,8 +85,8 @@ def test_a_system_line_of_the_second_conversation_is_not_put_in_its_middle() -> 
 def test_the_last_tokens_are_told_apart_as_far_as_both_prompts_agree() -> None:
     couple = couples(TOKENIZER, pairs(9), "system", last=500)[0][0]
     singles = [segment for segment in couple.segments if segment.name.startswith("-")]
-    assert singles[-1].name == "-1"
-    assert _told(couple, "-1", 0) == "<assistant>"
+    assert singles[-1].name == "-2"
+    assert _told(couple, "-2", 0) == "?"
     first = singles[0].positions
     assert couple.prompts[0][first[0][0] :] == couple.prompts[1][first[1][0] :]
     assert couple.prompts[0][first[0][0] - 1] != couple.prompts[1][first[1][0] - 1]
