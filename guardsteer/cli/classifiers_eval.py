@@ -44,6 +44,11 @@ def add(actions: frame.Subparsers) -> None:
     add("--positive", metavar="LABEL", help="with one output: the label that it stands for")
     add("--threshold", type=float, metavar="X", help="0 to 1 (default: the card's)")
     add("--stream", action="store_true", help="also put onsets behind benign text and tell the delay")
+    add(
+        "--disguise",
+        action="store_true",
+        help="also write positive rows otherwise and tell what is still raised",
+    )
     add("--after", type=int, nargs="+", default=[1, 3], metavar="N", help="debounces (default: 1 3)")
     add("--streams", type=int, default=300, metavar="N", help="onsets to try (default: 300)")
     add("--tokenizer", metavar="PATH", help="cut streams by this tokenizer (default: pieces of words)")
@@ -88,7 +93,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _tried(args: argparse.Namespace, folder: Path) -> tuple[Evaluation, float, int]:
     """Return the evaluation, the threshold and the number of rows."""
-    from guardsteer.lab.classifier_trial import load_reader, threshold_of, try_on, try_on_streams
+    from guardsteer.lab.classifier_trial import (
+        load_reader,
+        threshold_of,
+        try_in_disguise,
+        try_on,
+        try_on_streams,
+    )
 
     classifier = load_reader(folder)
     threshold = threshold_of(folder) if args.threshold is None else args.threshold
@@ -110,6 +121,11 @@ def _tried(args: argparse.Namespace, folder: Path) -> tuple[Evaluation, float, i
             token_name=name,
         )
         found = replace(found, streamed=heard)
+    if args.disguise:
+        tried = try_in_disguise(
+            classifier, rows, positive=positive or "", threshold=threshold, seed=args.seed
+        )
+        found = replace(found, disguised=tried)
     return found, threshold, len(rows)
 
 

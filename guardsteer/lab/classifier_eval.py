@@ -10,6 +10,7 @@ import numpy as np
 
 from guardsteer.evaluate import Estimate, wilson
 from guardsteer.lab.classifier_data import Example
+from guardsteer.lab.classifier_disguise import Disguised
 from guardsteer.lab.classifier_eval_stream import Streamed
 from guardsteer.lab.classifier_figures import Floats, figures_of, reliability_of, roc_of
 
@@ -100,6 +101,7 @@ class Evaluation:
     """All that a card says of a classifier; ``accuracies`` by source, with several outputs.
 
     ``streamed``: onsets in streams, at the threshold and at one set for streams, with and without debounce.
+    ``disguised``: what is left of the true positives, and what by its side is lost, in each disguise.
     """
 
     sheets: tuple[Sheet, ...]
@@ -107,6 +109,7 @@ class Evaluation:
     misses: tuple[Miss, ...]
     accuracies: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     streamed: tuple[Streamed, ...] = ()
+    disguised: tuple[Disguised, ...] = ()
     failures: tuple[str, ...] = ()
 
 

@@ -9,8 +9,10 @@ from guardsteer.lab.classifier_eval import Evaluation, Miss, Sheet
 from guardsteer.lab.classifier_eval_plots import Curve, delay_bars, unit_square
 from guardsteer.lab.classifier_eval_stream import Streamed
 from guardsteer.lab.classifier_eval_text import (
+    DISGUISE_HEADS,
     FIGURES,
     STREAM_HEADS,
+    disguise_row,
     figure,
     sheet_name,
     stream_row,
@@ -37,6 +39,11 @@ def evaluation_page(name: str, evaluation: Evaluation) -> str:
         body += ["<h2>Slices, the worst first</h2>", _sheets(slices)]
     if evaluation.streamed:
         body += ["<h2>Onsets in streams</h2>", *_streams(evaluation.streamed)]
+    if evaluation.disguised:
+        body += [
+            "<h2>In disguise</h2>",
+            table(DISGUISE_HEADS, [disguise_row(d) for d in evaluation.disguised]),
+        ]
     for kind, title in (
         ("false alarm", "False alarms, the worst first"),
         ("missed", "Misses, the worst first"),

@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from guardsteer.evaluate import Estimate
+from guardsteer.lab.classifier_disguise import Disguised
 from guardsteer.lab.classifier_eval import Evaluation, Sheet
 from guardsteer.lab.classifier_eval_stream import Streamed
 
-__all__ = ["FIGURES", "STREAM_HEADS", "evaluation_lines", "figure", "sheet_name", "stream_row", "worst_first"]
+__all__ = [
+    "DISGUISE_HEADS",
+    "FIGURES",
+    "STREAM_HEADS",
+    "disguise_row",
+    "evaluation_lines",
+    "figure",
+    "sheet_name",
+    "stream_row",
+    "worst_first",
+]
 
 FIGURES: Mapping[str, str] = {
     "auroc": "AUROC",
@@ -37,6 +48,9 @@ STREAM_HEADS = (
     "up before the onset",
 )
 """Heads of a table about streams; ``stream_row`` gives its rows."""
+
+DISGUISE_HEADS = ("disguise", "TPR", "change")
+"""Heads of a table about disguises; ``disguise_row`` gives its rows."""
 
 _WORST_SLICES = 10
 _SHOWN_MISSES = 3
@@ -76,6 +90,13 @@ def evaluation_lines(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.streamed:
         yield ""
         yield from _streams(evaluation.streamed)
+    if evaluation.disguised:
+        yield ""
+        yield "## In disguise"
+        yield ""
+        yield "What is raised of the positive rows when they are written otherwise, at the same threshold."
+        yield ""
+        yield from _table(DISGUISE_HEADS, [disguise_row(each) for each in evaluation.disguised])
     yield from _misses(evaluation)
     if evaluation.failures:
         yield ""
@@ -117,6 +138,16 @@ def stream_row(found: Streamed) -> list[str]:
         *(figure(found.caught.get(within)) for within in ("8", "12", "32", "128")),
         f"{found.alarms_per_thousand:.2f}",
         str(found.early),
+    ]
+
+
+def disguise_row(found: Disguised) -> list[str]:
+    """Return the cells of a row about a disguise."""
+    change = found.change
+    return [
+        found.disguise,
+        figure(found.tpr),
+        f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})",
     ]
 
 

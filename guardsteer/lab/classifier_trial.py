@@ -14,6 +14,7 @@ from guardsteer.classify.load import load_folder
 from guardsteer.classify.patterns import PatternClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifier_data import Example
+from guardsteer.lab.classifier_disguise import Disguised, disguised
 from guardsteer.lab.classifier_eval import Evaluation, Scored, accuracies, misses_of, sheets_of
 from guardsteer.lab.classifier_eval_file import read_evaluation
 from guardsteer.lab.classifier_eval_stream import (
@@ -27,7 +28,15 @@ from guardsteer.lab.classifier_eval_stream import (
 from guardsteer.lab.classifier_figures import Floats
 from guardsteer.lab.fitting import output_names
 
-__all__ = ["Reader", "load_reader", "score_texts", "threshold_of", "try_on", "try_on_streams"]
+__all__ = [
+    "Reader",
+    "load_reader",
+    "score_texts",
+    "threshold_of",
+    "try_in_disguise",
+    "try_on",
+    "try_on_streams",
+]
 
 Reader = LinearClassifier | PatternClassifier
 """A classifier that reads text."""
@@ -127,6 +136,21 @@ def try_on(
         misses=tuple(misses_of(everything, classes, outputs)),
         accuracies={each.source: accuracies(each, classes, apart) for each in held if len(outputs) > 1},
     )
+
+
+def try_in_disguise(
+    classifier: Reader, rows: Sequence[Example], *, positive: str, threshold: float, seed: int = 0
+) -> tuple[Disguised, ...]:
+    """Return what is raised of the positive ``rows`` in each disguise.
+
+    Raises ``ClassifierError`` for classifiers of several outputs, and without a positive row.
+    """
+    if len(classifier.outputs) != 1:
+        raise ClassifierError(f"disguises are told for one output, got {', '.join(classifier.outputs)}")
+    texts = [row.text for row in rows if row.label == positive]
+    if not texts:
+        raise ClassifierError(f"there is no row of the label {positive!r} to disguise")
+    return disguised(lambda given: score_texts(classifier, given)[:, 0], texts, threshold, seed=seed)
 
 
 def try_on_streams(

@@ -171,15 +171,29 @@ def test_eval_tells_figures_streams_and_the_worst_rows(
     mood: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = write_rows(tmp_path / "rows.jsonl", 120, 9)
-    words = ["classifiers", "eval", str(mood), "--data", str(rows), "--positive", "angry", "--stream"]
+    words = [
+        "classifiers",
+        "eval",
+        str(mood),
+        "--data",
+        str(rows),
+        "--positive",
+        "angry",
+        "--stream",
+        "--disguise",
+    ]
     report = tmp_path / "report.html"
-    assert main([*words, "--streams", "20", "--after", "1", "2", "--report", str(report), "--json"]) == 0
+    words += ["--disguise", "--streams", "20"]
+    assert main([*words, "--after", "1", "2", "--report", str(report), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["rows"] == 120
     assert told["evaluation"]["sheets"][0]["figures"]["auroc"]["value"] > 0.95
     assert {sheet["slice"] for sheet in told["evaluation"]["sheets"]} == {"", "even", "odd"}
     assert [each["after"] for each in told["evaluation"]["streamed"]] == [1, 2]
     assert told["evaluation"]["streamed"][0]["caught"]["128"]["value"] > 0.2
+    capitals, *others = told["evaluation"]["disguised"]
+    assert (capitals["disguise"], capitals["change"]["value"]) == ("capitals", 0)
+    assert min(other["change"]["value"] for other in others) < 0
     evaluation = read_evaluation(mood)
     assert evaluation is not None
     assert told["threshold"] == evaluation.thresholds[0].value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from guardsteer.classify.patterns import PatternClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.evaluate import Estimate
 from guardsteer.lab.classifier_data import Example
+from guardsteer.lab.classifier_disguise import DISGUISES, Disguised, disguised
 from guardsteer.lab.classifier_eval import (
     Evaluation,
     Miss,
@@ -302,6 +304,24 @@ def test_a_pattern_is_heard_where_it_is_complete() -> None:
     assert streamed([splice], [scores], 0.5).delays == (3,)
 
 
+def test_a_disguise_keeps_the_letters_and_the_change_is_that_of_the_rows() -> None:
+    text = "I cannot help with that request, sorry."
+    for name, disguise in DISGUISES.items():
+        assert disguise(text) != text, name
+        assert len(disguise(text).split()) == len(text.split()) or name == "space in words"
+    assert DISGUISES["zero-width space in words"]("that and this").replace("\u200b", "") == "that and this"
+    assert unicodedata.normalize("NFKC", DISGUISES["full-width letters"](text)) == text
+    found = {
+        each.disguise: each
+        for each in disguised(
+            lambda texts: np.array([float("cannot" in t) for t in texts]), [text, "no"], 0.5
+        )
+    }
+    assert found["capitals"].tpr.value == 0
+    assert found["capitals"].change.value == -0.5
+    assert disguised(lambda texts: np.ones(len(texts)), [text] * 9, 0.5)[0].change.value == 0
+
+
 def evaluation() -> Evaluation:
     sheets = tuple(sheets_of(scored(), ["good", "bad"], ["score"]))
     splice = Splice(("a", "B"), 1)
@@ -311,6 +331,7 @@ def evaluation() -> Evaluation:
         (Miss("score", "missed", "here", "bad 0", 0.1, "<b>bold|</b> `code`"),),
         {"all": {"accuracy": Estimate(0.5, 0.4, 0.6, 9)}},
         (streamed([splice], [[0.0, 1.0]], 0.5),),
+        (Disguised("capitals", Estimate(0.5, 0.4, 0.6, 9), Estimate(-0.25, -0.3, -0.2, 9)),),
         ("It fails on Mondays.",),
     )
 
@@ -323,11 +344,18 @@ def test_the_worst_comes_first_and_what_a_row_says_is_no_markup() -> None:
     assert "two: 5 % false positives" in text
     assert "no default" in text
     assert "It fails on Mondays." in text
+    assert "| capitals | 0.500 (0.400 to 0.600) | -0.250 (-0.300 to -0.200) |" in text
     assert "<b>" not in text
     page = evaluation_page("mood", evaluation())
     assert "<b>" not in page
     assert "&lt;b&gt;bold" in page
-    for heading in ("ROC", "Reliability", "Delays at the threshold", "Misses, the worst first"):
+    for heading in (
+        "ROC",
+        "Reliability",
+        "Delays at the threshold",
+        "Misses, the worst first",
+        "In disguise",
+    ):
         assert heading in page
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
