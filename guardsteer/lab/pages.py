@@ -21,6 +21,7 @@ body{font:15px/1.45 system-ui,sans-serif;max-width:72rem;margin:0 auto;padding:1
 overflow-wrap:break-word}
 h1{font-size:1.4rem;line-height:1.25}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 h3{font-size:1rem;margin:1.2rem 0 .3rem}
+a{color:var(--c0)}
 .scroll{overflow-x:auto;max-width:100%}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9em}
 caption{text-align:left;color:var(--grey);padding:.2rem 0}

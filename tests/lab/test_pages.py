@@ -20,6 +20,8 @@ from guardsteer.lab.figures import figure
 from guardsteer.lab.heat import Cell, Interval, heat, intervals
 from guardsteer.lab.measuring import Goal
 from guardsteer.lab.pages import save_page
+from guardsteer.lab.prepared import Report
+from guardsteer.lab.prepared_page import prepared_page
 from guardsteer.lab.report import calibration_page, composition_page, sweep_page, trace_page
 from guardsteer.lab.report_calibration import calibration_parts
 from guardsteer.lab.report_vector import found_beside, vector_page
@@ -74,6 +76,7 @@ def pages() -> Mapping[str, str]:
         "sweep": sweep_page(swept),
         "calibration": calibration_page(calibrated),
         "composition": composition_page(composed),
+        "prepared": prepared_page(Report("support", "4f0c2a9be1d7", Path("out"), ())),
         "trace": trace_page(traced()),
         "vector": vector_page(vector, [("trait", "There is much of the letter.")], Path("nowhere")),
     }
@@ -209,7 +212,7 @@ def _loaded(browser: str, page: Path, folder: Path) -> tuple[str, str, list[str]
     return done.stdout, done.stderr, asked
 
 
-@pytest.mark.parametrize("name", ["sweep", "calibration", "composition", "trace", "vector"])
+@pytest.mark.parametrize("name", ["sweep", "calibration", "composition", "prepared", "trace", "vector"])
 def test_a_browser_shows_a_page_without_an_error_and_without_a_request(
     name: str, pages: Mapping[str, str], browser: str, tmp_path: Path
 ) -> None:
