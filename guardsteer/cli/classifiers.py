@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
+from textwrap import shorten
 
 from guardsteer.cli import classifiers_eval, classifiers_train, frame
 
 __all__ = ["register", "run"]
+
+_SENTENCE = re.compile(r"(?<=[.?!])\s")
+_LONGEST = 88
 
 
 def register(subparsers: frame.Subparsers) -> None:
@@ -48,7 +53,8 @@ def _list(args: argparse.Namespace) -> int:
         return 0
     width = max((len(card.name) for card in cards), default=0)
     for card in cards:
-        print(f"{card.name:<{width}}  {card.kind:<8}  {card.description.partition('. ')[0]}")
+        first = shorten(_SENTENCE.split(card.description, maxsplit=1)[0], _LONGEST, placeholder=" …")
+        print(f"{card.name:<{width}}  {card.kind:<8}  {first}")
     return 0
 
 

@@ -37,7 +37,7 @@ def add(actions: frame.Subparsers) -> None:
         type=Path,
         help="folder of the public sets that the classifier's recipe names",
     )
-    add("--recipe", metavar="DIR", type=Path, help="with --sets: the recipe (default: beside the card)")
+    add("--recipe", metavar="DIR", help="with --sets: the recipe (default: beside the card)")
     add("--every-row", action="store_true", help="with --sets: also rows that the recipe trains on")
     add("--text-column", default="text", metavar="NAME")
     add("--label-column", default="label", metavar="NAME")
@@ -154,7 +154,7 @@ def _rows(
     if args.data is not None:
         rows = read_examples(args.data, text_column=args.text_column, label_column=args.label_column)
         return rows, args.positive, None, ()
-    place = folder if args.recipe is None else args.recipe
+    place = folder if args.recipe is None else folder_of(args.recipe)
     recipe = load_classifier_recipe(place)
     rows = unseen_rows(place, args.sets, every=args.every_row)
     return rows, recipe.positive, recipe.apart, recipe.failures

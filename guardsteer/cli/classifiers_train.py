@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guardsteer.cli import frame
+from guardsteer.cli.classifiers_eval import folder_of
 
 if TYPE_CHECKING:
     from guardsteer.lab.fitting import Settings
@@ -25,7 +26,9 @@ def add(actions: frame.Subparsers) -> None:
     )
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--recipe", metavar="DIR", type=Path, help="folder with recipe.yaml, or the file")
+    what.add_argument(
+        "--recipe", metavar="DIR", help="folder with recipe.yaml, the file, or a catalogue name"
+    )
     what.add_argument("--data", metavar="FILE", type=Path, help="CSV with a header, or JSON Lines")
     add("--sets", metavar="DIR", type=Path, help="folder of the public sets that a recipe names")
     add("--out", metavar="DIR", type=Path, required=True, help="folder to write")
@@ -64,7 +67,7 @@ def _from_recipe(args: argparse.Namespace) -> int:
     from guardsteer.lab.report import save_page
     from guardsteer.lab.train_recipe import train_recipe
 
-    built = train_recipe(args.recipe, args.sets, args.out, frame.progress)
+    built = train_recipe(folder_of(args.recipe), args.sets, args.out, frame.progress)
     evaluation = built.evaluation
     if args.report is not None:
         save_page(args.report, evaluation_page(args.out.name, evaluation))
