@@ -119,9 +119,9 @@ def _line(name: str, found: Sequence[Estimate], strengths: Sequence[float], *, c
     return Line(name, tuple(Dot(x, each.value, each.low, each.high) for x, each in places))
 
 
-def main(trial: Trial, about: str, arguments: Sequence[str] | None = None) -> int:
-    """Run an example's command; its status is 0, or 2 where something is missing."""
-    parser = argparse.ArgumentParser(description=about)
+def main(trial: Trial, about: str, module: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the command of the example ``module``; its status is 0, or 2 where something is missing."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
     add = parser.add_argument
     add("--model", default=str(talk.MODEL), help="folder of a chat model, or 'demo' (default: %(default)s)")
     add(

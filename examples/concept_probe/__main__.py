@@ -169,7 +169,9 @@ def steered(model: Any, tokenizer: Any, probe: Probe, count: int) -> Iterator[st
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its status is 0, or 2 where something is missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.concept_probe", description=(__doc__ or "").splitlines()[0]
+    )
     add = parser.add_argument
     add("--model", default=DEMO, help="'demo', or the folder of a chat model (default: demo)")
     add("--texts", type=int, default=600, help="conversations to learn from (default: 600)")

@@ -72,7 +72,9 @@ def _told(found: Estimate) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its status is 0, or 2 where something is missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.evangelist.likelihood", description=(__doc__ or "").splitlines()[0]
+    )
     add = parser.add_argument
     add("--model", default=str(talk.MODEL), help="folder of a chat model, or 'demo' (default: %(default)s)")
     add("--block", type=int, help="block to push (default: five eighths of the depth)")

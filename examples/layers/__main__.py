@@ -109,7 +109,9 @@ def _prompts(name: str, limit: int) -> Parts:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its status is 0, or 2 where something is missing."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.layers", description=(__doc__ or "").splitlines()[0]
+    )
     add = parser.add_argument
     add("--model", default=str(talk.MODEL), help="folder of a chat model, or 'demo' (default: %(default)s)")
     add("--limit", type=int, default=120, help="most prompts to sweep on, and to judge on (default: 120)")

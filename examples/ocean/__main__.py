@@ -52,4 +52,4 @@ TRIAL = Trial(
 )
 
 if __name__ == "__main__":
-    sys.exit(main(TRIAL, (__doc__ or "").splitlines()[0]))
+    sys.exit(main(TRIAL, (__doc__ or "").splitlines()[0], "examples.ocean"))

@@ -169,7 +169,7 @@ def test_the_command_of_a_demonstration_prints_its_table_and_draws_its_picture(
         "--picture",
         str(drawn),
     ]
-    assert dose_report.main(trial, "About.", given) == 0
+    assert dose_report.main(trial, "About.", "examples.mine", given) == 0
     said = capsys.readouterr().out
     assert "| strength | replies that speak of the sea | gain |" in said
     assert "What is it, number" in said
@@ -177,7 +177,7 @@ def test_the_command_of_a_demonstration_prints_its_table_and_draws_its_picture(
 
 
 def test_a_model_that_is_absent_is_said_and_how_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert dose_report.main(PESSIMISM, "About.", ["--model", "/no/such/model"]) == 2
+    assert dose_report.main(PESSIMISM, "About.", "examples.mine", ["--model", "/no/such/model"]) == 2
     assert layers.main(["--model", "/no/such/model"]) == 2
     assert concept_probe.main(["--model", "/no/such/model", "--out", "/no/such/probe"]) == 2
     assert capsys.readouterr().err.count("--model PATH") == 3
