@@ -117,14 +117,15 @@ def test_the_command_in_the_error_works_as_it_stands(
         policy.write_text(POLICY)
     from guardsteer.cli.models import load_model
 
-    model, tokenizer = load_model(folder)
+    # Another type than was saved: the command must name it.
+    model, tokenizer = load_model(folder, "bfloat16")
     with pytest.raises(VectorError) as caught:
         guardsteer.wrap(model, tokenizer, policy=policy, assets=assets)
     assert main(_command(caught)) == 0
     guardsteer.wrap(model, tokenizer, policy=policy, assets=["prepared", *assets]).detach()
     words = ["run", "--model", str(folder), "--policy", str(policy), "--prompt", "Hello"]
     words += [word for root in ["prepared", *map(str, assets)] for word in ("--assets", root)]
-    assert main([*words, "--max-new-tokens", "2"]) == 0
+    assert main([*words, "--max-new-tokens", "2", "--dtype", "bfloat16"]) == 0
 
 
 def test_after_a_change_the_command_prepares_into_the_folder_that_was_given(
