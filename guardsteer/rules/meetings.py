@@ -20,6 +20,9 @@ from guardsteer.rules.worlds import Goal, Worlds
 __all__ = ["Meeting", "Meetings"]
 
 _ANY = TRUE | FALSE | UNDECIDED
+_MOST_SEARCHES = 20_000
+"""So many searches are made for one policy, seconds of work; after them nothing is ruled out any more."""
+
 _EVERYWHERE: frozenset[Position] = frozenset(("generated", "last_prompt_token", "assistant", "all"))
 
 
@@ -46,6 +49,7 @@ class Meetings:
 
     def __init__(self, policy: Policy) -> None:
         modes = dict(policy.binding.rules)
+        self._searches = 0
         self._worlds = Worlds(policy)
         self._vectors = {vector.name: vector for vector in policy.vectors}
         self._rules = [
@@ -80,9 +84,17 @@ class Meetings:
             for rule in ([one] if one is other else [one, other])
             if rule.spec.revise is None
         ]
+        if self._excluded(goals):
+            return False
+        if self._searches > _MOST_SEARCHES:
+            return True
         beaters = [*self._beaters(one, first), *self._beaters(other, second)]
-        tried = [goals, *([*goals, beater] for beater in beaters), [*goals, *beaters]]
-        return not any(self._worlds.impossible(*each) for each in tried)
+        tried = [*([*goals, beater] for beater in beaters), [*goals, *beaters]]
+        return not any(self._excluded(each) for each in tried)
+
+    def _excluded(self, goals: list[Goal]) -> bool:
+        self._searches += 1
+        return self._searches <= _MOST_SEARCHES and self._worlds.impossible(*goals)
 
     def _beaters(self, rule: _Rule, vector: str) -> Iterator[Goal]:
         """Yield that those do not act which would take the place of ``rule`` in steering with ``vector``."""

@@ -133,3 +133,24 @@ def test_whatever_acts_at_once_in_a_run_was_foreseen(
         assert set(product(first, second)) <= foreseen
         if plan.revise >= 0:
             run.revise(plan.revise, drop)
+
+
+def test_a_policy_of_hundreds_of_rules_is_looked_through_in_bounded_work() -> None:
+    searches = 0
+
+    def counted(*goals: Any) -> bool:
+        nonlocal searches
+        searches += len(goals) > 0
+        return True
+
+    rules = [
+        f"  - {{id: {name}{number}, when: request.tier == {2 * number + (name == 'b')}, {use}}}\n"
+        for number in range(150)
+        for name, use in (("a", WARM), ("b", CALM))
+    ]
+    text = f"{HEAD.replace('POSITIONS', 'generated')}rules:\n{''.join(rules)}"
+    found = Meetings(parse_policy(text, "p.yaml", outputs=outputs_of))
+    found._worlds.impossible = counted  # type: ignore[method-assign]
+    met = list(found.of("warm", "calm"))
+    assert searches == 20_000
+    assert len(met) == 150 * 150 - 20_000
