@@ -33,7 +33,9 @@ from guardsteer.steer import Vector
 
 __all__ = ["best_separated", "judged", "main", "picture", "table"]
 
-_STRENGTH, _STRONGER, _CONTROLS = 0.4, 0.8, 3
+_STRENGTH, _CONTROLS = 0.4, 3
+# Where the answer begins, a push twice as strong still leaves the text whole.
+_JUDGED = (*((where, _STRENGTH) for where in POSITIONS), (POSITIONS[0], 2 * _STRENGTH))
 _SIZES: dict[str, Any] = {"new_tokens": 40, "batch_size": 60}
 
 
@@ -58,7 +60,7 @@ def judged(model: Any, tokenizer: Any, vector: Vector, study: Study, blocks: Seq
     yield "| block | positions | strength | gain | perplexity ratio | random vectors: gain |"
     yield "|---|---|---|---|---|---|"
     with Bench(model, tokenizer, {"vector": vector, **random}, **_SIZES) as bench:
-        for block, where, strength in product(blocks, POSITIONS, (_STRENGTH, _STRONGER)):
+        for block, (where, strength) in product(blocks, _JUDGED):
             pushes = [Push(name, (block,), strength, where) for name in bench.vectors]
             done, *others = [measure(bench, study, "test", push)[0] for push in pushes]
             controls = ", ".join(f"{other.gain.value:+.3f}" for other in others)
