@@ -2,12 +2,13 @@
 
 ``python -m benchmarks.capture [--model PATH] [--pairs N] [--batch-size N] [--rules both] [--agreement]``.
 Pairs are those of the demo's recipes; the model is the demo's unless one is named. Windows of bare passes
-and of captured ones over the same batches take turns, three times over, so that a busy machine slows both
-alike; the ratio's 95 % interval is a bootstrap over windows. ``prepare`` is rendering and tokenising, which
-any way of reading pairs has to do. Memory is the highest resident size over all of it less that with the
-model loaded and nothing run: most of it is what torch keeps for each shape of batch, bare or captured.
-``--agreement`` also reads all pairs in batches of 1 and of 32 and in 4 shares, and tells the largest
-difference of a sum from that of batches of the size given, over the largest sum. All on one thread.
+and of captured ones over the same batches take turns, three times over, in seconds of processor time, so
+that a busy machine hardly shows; the ratio's 95 % interval is a bootstrap over windows. ``prepare`` is
+rendering and tokenising, which any way of reading pairs has to do. Memory is the highest resident size over
+all of it less that with the model loaded and nothing run: most of it is what torch keeps for each shape of
+batch, bare or captured. ``--agreement`` also reads all pairs in batches of 1 and of 32 and in 4 shares, and
+tells the largest difference of a sum from that of batches of the size given, over the largest sum. All on
+one thread.
 """
 
 from __future__ import annotations
@@ -90,15 +91,15 @@ def measure(captured: Capture, pairs: Sequence[ContrastPair]) -> dict[str, Any]:
     prepare_s, chunk = 0.0, batch_size * WINDOW_BATCHES // 2
     rows: list[list[float]] = []
     for place, first in enumerate([*range(0, len(pairs), chunk)] * REPEATS):
-        started = time.perf_counter()
+        started = time.process_time()
         readings = list(captured.preparer.pairs(enumerate(pairs[first : first + chunk])))
-        prepare_s += time.perf_counter() - started
+        prepare_s += time.process_time() - started
         seconds = {}
         turns = [("bare", bare), ("captured", captured)]
         for name, capture in turns if place % 2 else reversed(turns):
-            started = time.perf_counter()
+            started = time.process_time()
             capture.read(readings, add)
-            seconds[name] = time.perf_counter() - started
+            seconds[name] = time.process_time() - started
         rows.append([seconds["bare"], seconds["captured"]])
     times = bootstrap(np.array(rows), _ratio)
     totals = np.sum(rows, axis=0) / REPEATS

@@ -81,6 +81,16 @@ def test_means_are_subtracted() -> None:
     np.testing.assert_allclose(_direction("mean_centred", positive, negative), _unit(apart), atol=1e-12)
 
 
+def test_mean_centring_looks_at_the_positive_side_and_the_background_alone() -> None:
+    positive, negative = _sides(0)
+    background = positive.mean(0) + np.arange(WIDTH)
+    evidence = _evidence(positive, negative, background={POINT: background})
+    raw = _unit(positive.mean(0) - background)
+    towards = raw @ (positive.mean(0) - negative.mean(0))
+    found = directions("mean_centred", evidence)[POINT]
+    np.testing.assert_allclose(found, np.sign(towards) * raw, atol=1e-12)
+
+
 @settings(max_examples=20)
 @given(SEEDS)
 def test_whitening_is_by_the_pooled_covariance_of_the_rows(seed: int) -> None:
@@ -89,6 +99,8 @@ def test_whitening_is_by_the_pooled_covariance_of_the_rows(seed: int) -> None:
     covariance = centred.T @ centred / (len(centred) - 2)
     level = np.trace(covariance) / WIDTH
     shrunk = 0.9 * covariance + 0.1 * level * np.eye(WIDTH)
+    found = _evidence(positive, negative).sums[POINT].covariance()
+    np.testing.assert_allclose(found, covariance, rtol=1e-8, atol=1e-8)
     expected = _unit(np.linalg.inv(shrunk) @ (positive.mean(0) - negative.mean(0)))
     np.testing.assert_allclose(
         _direction("whitened_mean_difference", positive, negative), expected, atol=1e-8
@@ -158,6 +170,14 @@ def test_heads_that_tell_the_sides_apart_are_kept_and_all_others_are_zero() -> N
     unit = _unit(inside)
     spread = np.concatenate([positive[:, 2:4] @ unit, negative[:, 2:4] @ unit]).std()
     np.testing.assert_allclose(found[4][2:4], spread * unit, rtol=1e-12)
+
+
+def test_a_head_is_judged_on_rows_that_its_probe_has_not_seen() -> None:
+    rng = np.random.default_rng(9)
+    positive, negative = (rng.normal(size=(20, 60)) for _ in range(2))
+    folds = np.arange(20) % 2
+    # Twenty rows in thirty dimensions: any probe tells apart what it was fitted to, noise or not.
+    assert max(head_accuracies(HeadStates(positive, negative, folds, folds, 2))) < 0.8
 
 
 def test_head_probes_refuse_another_site() -> None:
