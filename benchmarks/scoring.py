@@ -1,12 +1,13 @@
-"""What a token costs a text classifier, at 200, 8,000 and 100,000 characters of text so far.
+"""What a token costs a text classifier, at 200 to 100,000 characters of text so far, and rows at once.
 
     python -m benchmarks.scoring [--rounds 9] [--json]
 
 Each figure is process CPU time of one push and one reading of scores, in microseconds a token: tokens
 of a few characters, out of made-up words with the frequencies of a natural vocabulary. The tokens
 measured are read twice from the same place: at first sight, when some of their words are in no cache, and
-again. Beside it what scoring the whole text again costs, through onnxruntime. Rounds are interleaved
-over classifiers and lengths; medians are reported. One thread.
+again. Beside it what scoring the whole text again costs, through onnxruntime (25,000 characters are some
+5,000 tokens), the same for each of 32 rows that take turns token by token, and the memory of a row.
+Rounds are interleaved over classifiers and lengths; medians are reported. One thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,14 @@ from guardsteer.classify.writing import write_linear
 from guardsteer.core.signals import TextClassifier, TextState
 from guardsteer.lab.sklearn_models import from_sklearn
 
-__all__ = ["classifiers", "main", "measure", "tokens_of"]
+__all__ = ["classifiers", "main", "measure", "measure_rows", "memory_of", "tokens_of"]
 
-LENGTHS = (200, 8_000, 100_000)
+LENGTHS = (200, 8_000, 25_000, 100_000)
 
 _MEASURED = 1_000
-_WHOLE_TEXT_LIMIT = 8_000
+_ROWS = 32
+_ROW_TOKENS = 100
+_WHOLE_TEXT_LIMIT = 25_000
 
 
 def words(count: int, chooser: random.Random) -> list[str]:
@@ -50,12 +54,13 @@ def words(count: int, chooser: random.Random) -> list[str]:
 def tokens_of(text: str, chooser: random.Random) -> list[str]:
     """Cut text as a language model's tokens do: a space goes with what follows it; long words break."""
     tokens: list[str] = []
-    for word in text.split(" "):
+    for said in text.split(" "):
+        word = f" {said}"
         while len(word) > 6:
             cut = chooser.randint(3, 6)
             tokens.append(word[:cut])
             word = word[cut:]
-        tokens.append(f"{word} ")
+        tokens.append(word)
     return tokens
 
 
@@ -106,9 +111,31 @@ def measure(state: TextState, tokens: Sequence[str]) -> float:
     return (time.process_time_ns() - began) / 1_000 / len(tokens)
 
 
+def measure_rows(states: Sequence[TextState], tokens: Sequence[Sequence[str]]) -> float:
+    """Return the CPU time of a token of one of many rows that take turns, in us a row and token."""
+    began = time.process_time_ns()
+    for step in zip(*tokens, strict=True):
+        for state, token in zip(states, step, strict=True):
+            state.push(token)
+            state.scores()
+    return (time.process_time_ns() - began) / 1_000 / len(tokens) / len(tokens[0])
+
+
+def memory_of(state: TextState) -> float:
+    """Return how much memory one more row takes that has read what ``state`` has, in KiB."""
+    tracemalloc.start()
+    try:
+        twin = state.fork()
+        size = tracemalloc.get_traced_memory()[0] / 1_024
+    finally:
+        tracemalloc.stop()
+    del twin
+    return size
+
+
 def _rounds(given: dict[str, TextClassifier], rounds: int) -> dict[str, dict[str, Any]]:
     figures: dict[str, dict[str, dict[str, list[float]]]] = {
-        name: {kind: {} for kind in ("new", "known", "whole")} for name in given
+        name: {kind: {} for kind in _TITLES} for name in given
     }
     for number in range(rounds):
         text = " ".join(words(30_000, random.Random(100 + number)))
@@ -121,6 +148,12 @@ def _rounds(given: dict[str, TextClassifier], rounds: int) -> dict[str, dict[str
                     state.push(token)
                     state.scores()
                 found = {"new": measure(state.fork(), tokens), "known": measure(state.fork(), tokens)}
+                if length in LENGTHS[:2]:
+                    # Each row begins elsewhere in the same words.
+                    rows = [tokens[row : row + _ROW_TOKENS] for row in range(_ROWS)]
+                    found["rows"] = measure_rows([state.fork() for _ in rows], rows)
+                if not number:
+                    found["memory"] = memory_of(state)
                 if isinstance(classifier, LinearClassifier) and length <= _WHOLE_TEXT_LIMIT:
                     began = time.process_time_ns()
                     classifier.predict([text[:length]])
@@ -139,8 +172,13 @@ def _rounds(given: dict[str, TextClassifier], rounds: int) -> dict[str, dict[str
 _TITLES = {
     "known": "us a token, words read before",
     "new": "us a token, at first sight",
+    "rows": "us a row and token, 32 rows",
     "whole": "us for the whole text again",
+    "memory": "KiB a row",
 }
+
+
+_SHOWN = {"whole": LENGTHS[:3], "rows": LENGTHS[:2]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(result))
         return 0
     for kind, title in _TITLES.items():
-        lengths = LENGTHS[:2] if kind == "whole" else LENGTHS
+        lengths = _SHOWN.get(kind, LENGTHS)
         print(f"{title:30}" + "".join(f"{length:>10,}" for length in lengths) + "   characters of text")
         for name, kinds in result.items():
             if kinds[kind]:

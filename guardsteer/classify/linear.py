@@ -20,7 +20,7 @@ from guardsteer.classify.characters import (
     case_of,
 )
 from guardsteer.classify.counts import zeros
-from guardsteer.classify.packs import Packer, Step, Weights, brief
+from guardsteer.classify.packs import Packer, Step, Weights
 from guardsteer.classify.reading import GAPS, Gram, Place, Unit
 from guardsteer.classify.recent import Recent
 from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
@@ -35,6 +35,7 @@ __all__ = ["LinearClassifier", "LinearState"]
 _NO_NORM = 1e-12
 
 _CACHED_STEPS = 8_192
+_CACHED_CHARACTERS = 32
 
 # Where a sigmoid is nothing but zero, and further out its exponential would overflow.
 _FAR = 700.0
@@ -247,7 +248,8 @@ class LinearState:
         step = self._steps.older(key)
         if step is None:
             step = self._classifier.step(*key)
-            if brief(key):
+            # A place is short whatever came before it.
+            if len(key[1]) <= _CACHED_CHARACTERS:
                 self._steps.put(key, step)
         return step
 

@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from operator import mul
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from guardsteer.classify.recent import Recent
 from guardsteer.classify.tally import Pack
 from guardsteer.classify.vectorizer import Vectorizer
 
-__all__ = ["Packer", "Step", "Weights", "brief"]
+__all__ = ["Packer", "Step", "Weights"]
 
 Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
@@ -89,10 +89,3 @@ class Packer:
             flat = self._flat
             return (array("d", [flat[index] for index in indices]),)
         return tuple([array("d", column) for column in self._scaled[indices].T.tolist()])
-
-
-def brief(key: Any) -> bool:
-    """Tell whether a place, a unit or a tuple of such is short enough to be kept in a cache."""
-    if isinstance(key, tuple):
-        return all(map(brief, key))
-    return key is None or (isinstance(key, str) and len(key) <= _CACHED_CHARACTERS)

@@ -122,7 +122,10 @@ class ProportionalTally:
         """Take back what is open."""
         if self.opened is not None:
             before, self.products, self.square = self._former
-            self._counts = put(self._counts, self.opened[0], before)
+            counts = self._counts
+            # They have held these counts, so none of them is too large.
+            for index, count in zip(self.opened[0], before):  # noqa: B905  # of one length
+                counts[index] = count
             self.opened = None
 
     def fork(self) -> ProportionalTally:
@@ -173,7 +176,10 @@ class CurvedTally:
         """Take back what is open."""
         if self.opened is not None:
             before, self.products, self.square = self._former
-            self._counts = put(self._counts, self.opened[0], before)
+            counts = self._counts
+            # They have held these counts, so none of them is too large.
+            for index, count in zip(self.opened[0], before):  # noqa: B905  # of one length
+                counts[index] = count
             self.opened = None
 
     def fork(self) -> CurvedTally:

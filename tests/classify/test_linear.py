@@ -178,6 +178,8 @@ def test_the_cache_of_words_is_bounded(models: dict[str, Model]) -> None:
         state.push(f"w{number} ")
     assert len(loaded.packer.cache) <= 2 * 8_192
     assert len(loaded.steps) <= 2 * 8_192
+    state.push("so " * 11 + "long")
+    assert len(max((text for _, text in loaded.steps.young), key=len)) <= 32
 
 
 @pytest.mark.parametrize("name", ["wb_l2", "wb_hash", "wb_sublinear"])

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardsteer.classify.counts import Counts, put, zeros
-from guardsteer.classify.packs import brief
 from guardsteer.classify.reading import make_reader
 from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
 
@@ -133,9 +132,3 @@ def test_what_follows_a_gap_reads_on_from_where_the_reader_says(
     there, units = reader.read(place, text)
     read_on, more = reader.read(cut, text)
     assert (there, units) == (read_on, [*([] if opened is None else [opened]), *more])
-
-
-def test_what_is_long_is_not_kept() -> None:
-    assert brief((("word", ("before",)), "text", None))
-    assert not brief((("w" * 33, ()), "text"))
-    assert not brief((("word", (3,)), "text"))
