@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from guardsteer.host import fingerprint
     from guardsteer.lab.composition import compose
     from guardsteer.lab.effects import Bench
+    from guardsteer.lab.model_metrics import bound
     from guardsteer.lab.uses import goals_of
 
     if bool(args.vectors) == (args.policy is not None):
@@ -84,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
     metrics = dict(_named(each, "--metric") for each in args.metric)
     model, tokenizer = load_model(args.model, args.dtype)
     uses = _uses(args, model, fingerprint(model, tokenizer), catalog, strengths)
-    goals = goals_of(uses, metrics, args.lower, catalog)
+    goals = {
+        name: replace(goal, metric=bound(goal.metric, model, tokenizer))
+        for name, goal in goals_of(uses, metrics, args.lower, catalog).items()
+    }
     prompts = _prompts(args, uses)
     bench = Bench(
         model, tokenizer, dict(uses.vectors), new_tokens=args.new_tokens, batch_size=args.batch_size

@@ -62,6 +62,9 @@ def test_vectors_that_fight_are_a_finding_and_the_report_shows_them(
     found = json.loads(capsys.readouterr().out)
     assert found["warnings"] == []
     assert found["pushes"]["less"]["strength"] == -0.5
+    # A metric that needs the bare model gets it.
+    assert main([*words, *SIZES, "--metric", "more=perplexity", "less=perplexity", *weak]) in (0, 1)
+    assert json.loads(capsys.readouterr().out)["pairs"][0]["effects"][0]["goal"] == "perplexity"
 
 
 def test_a_policy_says_which_vectors_act_at_once(

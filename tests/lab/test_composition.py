@@ -84,6 +84,8 @@ def test_windows_and_the_budget_say_whether_pushes_the_same_way_are_too_much() -
     assert "at block 3 push the same way" in measured(*pair, vectors).warnings[0]
     assert "window ends at 1.00" in measured(*pair, vectors).warnings[0]
     assert not any("same way" in warning for warning in measured(*pair, vectors, budget=0.9).warnings)
+    turned = pair[0], Push("again", (3,), -0.6)
+    assert "at block 3 push against each other" in measured(*turned, vectors).warnings[0]
     near = Push("more", (3,), 0.5), Push("again", (3,), 0.4)
     assert not any("same way" in warning for warning in measured(*near, vectors).warnings)
 

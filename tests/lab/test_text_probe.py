@@ -141,8 +141,8 @@ def test_the_block_is_chosen_by_tuning_rows_alone() -> None:
     states = {
         3: noise[0] + signs,
         5: noise[1] + 0.3 * signs,
-        # Perfect on the test rows, where nothing may be chosen.
-        7: np.where(parts == "test", 9.0 * signs, noise[2]),
+        # Perfect but on the tuning rows, by which alone may be chosen.
+        7: np.where(parts == "tune", 9.0 * noise[2], 9.0 * signs),
     }
     block, losses = best_block(states, labels, keys, settings)
     assert block == 3

@@ -13,6 +13,7 @@ import pytest
 import guardsteer
 from guardsteer.errors import GuardsteerWarning, VectorsFightWarning
 from guardsteer.steer import Recommendation, Vector, make_vector, recommend
+from guardsteer.steer.artifact import Schedule
 from tests.runtime.harness import Bench, bench, policy_file, random_vector
 
 BLOCKS = (1, 2)
@@ -103,6 +104,9 @@ def test_a_window_that_was_found_for_such_a_use_says_whether_the_sum_leaves_it(t
     assert "together they reach strength 0.44 along 'one', whose window ends at 0.40" in found
     wider = WINDOW.model_copy(update={"high": 0.5})
     assert warned(tmp_path, 0.7, window=wider) == []
+    decaying = wider.model_copy(update={"schedule": Schedule(half_life=8.0)})
+    (found,) = warned(tmp_path, 0.7, window=decaying)
+    assert "nothing bounds their sum" in found
     chosen = "overrides: [{vector: one, from: 0.1, to: 0.4}]\n"
     assert len(warned(tmp_path, 0.7, window=wider, most="0.4", more=chosen)) == 1
     assert warned(tmp_path, 0.7, window=wider, more="budget: 0.5\n") == []
