@@ -139,8 +139,8 @@ def test_the_block_is_chosen_by_tuning_rows_alone() -> None:
     parts = np.array([part_of(key, seed=0, tune=0.3, test=0.3) for key in keys])[:, None]
     noise = [drawn.normal(size=(300, 8)) for _ in range(3)]
     states = {
-        3: noise[0] + signs,
-        5: noise[1] + 0.3 * signs,
+        3: noise[0] + 0.3 * signs,
+        5: noise[1] + 0.1 * signs,
         # Perfect but on the tuning rows, by which alone may be chosen.
         7: np.where(parts == "tune", 9.0 * noise[2], 9.0 * signs),
     }
