@@ -104,7 +104,7 @@ class Probe:
         if problems:
             raise BindingError(
                 f"probe {self.name} does not fit this model: {'; '.join(problems)}; train a probe on this "
-                "model's own hidden states (guardsteer.lab.train_probe)"
+                "model's own hidden states (guardsteer vectors train-probe, or to-probe)"
             )
 
 
