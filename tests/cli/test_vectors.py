@@ -93,6 +93,21 @@ def test_extract_takes_a_folder_blocks_and_a_position(
     assert main(["vectors", "show", str(out)]) == 0
 
 
+def test_extract_draws_by_its_seed_and_loads_the_model_as_it_is_told(
+    model: Path, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["vectors", "extract", "--model", str(model), "--recipe", str(recipe), "--method", "random"]
+    found = []
+    for name, more in (("one", ["--seed", "1"]), ("two", ["--seed", "2"]), ("half", ["--dtype", "bfloat16"])):
+        assert main([*command, "--out", str(tmp_path / name), *more, "--json"]) == 0
+        card = _json(capsys)["card"]
+        found.append(
+            (card["model"]["dtype"], load_file(tmp_path / name / "warmth.safetensors")["directions"])
+        )
+    assert [dtype for dtype, _ in found] == ["float32", "float32", "bfloat16"]
+    assert abs(found[0][1] - found[1][1]).max() > 0.01
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
