@@ -66,8 +66,11 @@ def probe_of(made: Bench) -> Probe:
     )
 
 
-def reference(made: Bench, prompt: list[int]) -> list[int]:
-    """Decode without cache or state: read the probe in one pass, steer the blocks behind it in another."""
+def reference(made: Bench, prompt: list[int], said: float = 0.4) -> list[int]:
+    """Decode without cache or state: read the probe in one pass, steer the blocks behind it in another.
+
+    ``said`` is the score from which the rule over the text acts.
+    """
     probe = probe_of(made)
     vectors = [made.vectors["two"], made.vectors["three"]]
     written: list[int] = []
@@ -88,7 +91,7 @@ def reference(made: Bench, prompt: list[int]) -> list[int]:
             score = scores[len(prompt) - 1 + step]
             up = score >= 0.4 if up else score >= 0.7
             text = made.tokenizer.decode(written[:step])
-            low = -0.5 if step and score_of(1, text) >= 0.4 else 0.0
+            low = -0.5 if step and score_of(1, text) >= said else 0.0
             rows.append((0.7 if up else 0.0, low))
         with steered(made.model, vectors, rows), torch.no_grad():
             logits = made.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
@@ -153,6 +156,23 @@ def test_what_a_probe_decides_acts_on_the_output_that_it_read_too(tmp_path: Path
         ).tolist()
     width = inputs["input_ids"].shape[1]
     assert [row[width:] for row in found] == [reference(made, prompt) for prompt in PROMPTS]
+
+
+def test_where_a_probe_alone_decides_it_steers_the_very_pass_that_it_reads(tmp_path: Path) -> None:
+    """Before the pass nothing acts; what is passed by for that must not be what the probe turns on."""
+    made = probed_bench()
+    inputs = batch(PROMPTS)
+    settings: dict[str, Any] = {
+        "max_new_tokens": TOKENS,
+        "do_sample": False,
+        "suppress_tokens": list(SPECIAL),
+    }
+    bare = made.model.generate(**inputs, **settings).tolist()
+    with wrap(made, tmp_path, POLICY.replace("said.score >= 0.4", "said.score > 2.0")) as guard:
+        found = guard.generate(**inputs, **settings).tolist()
+    width = inputs["input_ids"].shape[1]
+    assert [row[width:] for row in found] == [reference(made, prompt, 2.0) for prompt in PROMPTS]
+    assert found != bare
 
 
 def test_probes_of_several_blocks_are_read_together(tmp_path: Path) -> None:
