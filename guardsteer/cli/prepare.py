@@ -72,6 +72,11 @@ def register(subparsers: frame.Subparsers) -> None:
         help="build vectors and guess their strengths: to try a policy",
     )
     add(
+        "--no-gates",
+        action="store_true",
+        help="leave out the ordinary, safe and checkable prompts that ship, and the other traits",
+    )
+    add(
         "--schedules",
         choices=("policy", "all"),
         default="policy",
@@ -145,6 +150,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         batch_size=args.batch_size,
         seed=args.seed,
         calibrate=not args.no_calibration,
+        gates=not args.no_gates,
         in_place=args.in_place,
         again=args.again,
     )

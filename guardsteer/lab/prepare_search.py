@@ -11,6 +11,7 @@ from guardsteer.lab.calibrate import SCHEDULES, Place, Search, calibrate
 from guardsteer.lab.calibration import Calibration
 from guardsteer.lab.contrast import Measure
 from guardsteer.lab.effects import schedule_text
+from guardsteer.lab.gates import with_gates
 from guardsteer.lab.measuring import Goal, Parts, Study
 from guardsteer.lab.memory import Memory
 from guardsteer.lab.metrics import bound, metric_named
@@ -52,6 +53,7 @@ class WindowFinder:
         study = Study(Goal(measure.metric, metric, up=measure.up != need.subtracts), parts)
         bounds = bounds_for(measure, self.settings)
         places = self._places(need, vector, study, measure)
+        judged = with_gates(study, of=need.name) if self.settings.gates else study
 
         def search(schedules: tuple[ScheduleSpec | None, ...]) -> Calibration:
             chosen = self.settings
@@ -67,7 +69,7 @@ class WindowFinder:
                 self.model,
                 self.tokenizer,
                 vector,
-                study,
+                judged,
                 wanted,
                 bounds,
                 new_tokens=chosen.new_tokens,

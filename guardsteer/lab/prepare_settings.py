@@ -44,8 +44,8 @@ class Settings:
 
     ``gain`` and ``perplexity_ratio``: in place of the recipe's and of ``bounds``. ``prompts``: in place of
     the recipe's own. ``limit``: prompts of a part, at most. ``calibrate``: without, blocks are chosen by
-    separation alone. ``in_place``: artifacts go into the folders of what they are made from. ``again``:
-    make anew what is there, too.
+    separation alone. ``gates``: hold vectors to what ships for that too (``lab.gates``). ``in_place``:
+    artifacts go into the folders of what they are made from. ``again``: make anew what is there, too.
     """
 
     metrics: Metrics = Metrics()
@@ -62,6 +62,7 @@ class Settings:
     batch_size: int = 32
     seed: int = 0
     calibrate: bool = True
+    gates: bool = True
     in_place: bool = False
     again: bool = False
 

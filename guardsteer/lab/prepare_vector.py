@@ -106,7 +106,7 @@ class VectorMaker:
         chosen = self.settings
         uses = [need.blocks, need.positions, repr(need.schedules), need.subtracts, measure.up]
         how = [repr(bounds_for(measure, chosen)), chosen.strengths, chosen.sweep_strengths, chosen.schedules]
-        sizes = [chosen.controls, chosen.new_tokens, chosen.seed]
+        sizes = [chosen.controls, chosen.new_tokens, chosen.seed, chosen.gates]
         prompts = [prompts_digest(parts.tuning), prompts_digest(parts.test)]
         return {**plan, "study": digest_json([uses, how, sizes, prompts])}
 

@@ -34,7 +34,7 @@ def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _prepare(policy: Path, out: Path, **settings: Any) -> Any:
-    return prepare(chat_model(), chat_tokenizer(), policy, out, Settings(**settings))
+    return prepare(chat_model(), chat_tokenizer(), policy, out, Settings(gates=False, **settings))
 
 
 def test_an_unprepared_policy_is_refused_with_the_command_and_a_prepared_one_runs(

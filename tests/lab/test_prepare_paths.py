@@ -32,7 +32,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _prepare(policy: Path, out: Path, **settings: Any) -> Any:
-    return prepare(chat_model(), chat_tokenizer(), policy, out, Settings(**settings))
+    return prepare(chat_model(), chat_tokenizer(), policy, out, Settings(gates=False, **settings))
 
 
 def test_nothing_is_written_beside_a_recipe_that_a_path_names_and_wrap_finds_what_was_made(

@@ -52,6 +52,7 @@ def run(policy: Path, out: Path) -> Any:
         sweep_strengths=(4.0,),
         controls=1,
         new_tokens=6,
+        gates=False,
     )
     return prepare(chat_model(), chat_tokenizer(), policy, out, settings)
 
