@@ -70,14 +70,20 @@ class Saturation:
 
     ``turns``: beyond ``strength`` the gain falls, its interval below the best gain. ``flat``: all further
     strength adds less than a tenth of the best gain. ``none``: it still rises at the strongest push.
+    ``never``: at no strength does the gain's interval lie above zero, so there is nothing to saturate.
     """
 
-    kind: Literal["none", "flat", "turns"]
+    kind: Literal["none", "flat", "turns", "never"]
     strength: float
     gain: float
 
     def __str__(self) -> str:
-        ends = {"none": "still rising at", "flat": "more does not help beyond", "turns": "turns beyond"}
+        ends = {
+            "none": "still rising at",
+            "flat": "more does not help beyond",
+            "turns": "turns beyond",
+            "never": "no strength helps, the best is",
+        }
         return f"{ends[self.kind]} {self.strength:g} (gain {self.gain:+.3f})"
 
 
@@ -206,6 +212,8 @@ def saturation(rungs: Sequence[Rung]) -> Saturation:
     """Return where more strength stops helping, on a curve in ascending strength."""
     gains = [rung.measured.gain for rung in rungs]
     best = max(range(len(gains)), key=lambda place: gains[place].value)
+    if all(gain.low <= 0 for gain in gains):
+        return Saturation("never", rungs[best].strength, gains[best].value)
     if any(later.high < gains[best].value for later in gains[best + 1 :]):
         return Saturation("turns", rungs[best].strength, gains[best].value)
     knee = next(

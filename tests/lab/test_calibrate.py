@@ -166,6 +166,7 @@ def _curve(gains: list[float], spread: float = 0.02) -> list[Rung]:
         ([0.1, 0.2, 0.4, 0.8], "none", 4.0),
         ([0.1, 0.7, 0.72, 0.73], "flat", 2.0),
         ([0.1, 0.5, 0.8, 0.3], "turns", 3.0),
+        ([0.0, -0.1, 0.01], "never", 3.0),
     ],
 )
 def test_saturation_tells_rising_flat_and_turning_curves_apart(
