@@ -30,7 +30,12 @@ __all__ = ["calibration_page", "calibration_parts"]
 
 _LABEL = "strength, in residual norms"
 _BOUNDS = {"perplexity_ratio": "perplexity_ratio", "repetition_rise": "repetition_rise", "kl_nats": "kl_nats"}
-_SATURATION = {"none": "still rising", "flat": "flat beyond", "turns": "falls beyond", "never": "never helps, best at"}
+_SATURATION = {
+    "none": "still rising",
+    "flat": "flat beyond",
+    "turns": "falls beyond",
+    "never": "never helps, best at",
+}
 _NO_BOUND = 100.0
 """A bound beyond this is none, and would flatten a chart."""
 
