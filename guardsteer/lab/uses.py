@@ -174,7 +174,10 @@ def _found(given: str, identity: Fingerprint, catalog: Catalog) -> tuple[Vector,
         raise VectorError(f"{path}: no such file or folder; give a vector's file, its folder, or a name")
     file = find_artifact(path, identity) if path.is_dir() else path
     vector = load_vector(file, fingerprint=identity)
-    folder = next((parent for parent in file.parents[:3] if (parent / _RECIPE).is_file()), None)
+    # Beside the vector, or in the folder that the layout of an artifact leads to: no other file is its own.
+    laid_out = len(file.parents) > 2 and file.parents[1].name == "artifacts"
+    folders = [file.parents[0], *([file.parents[2]] if laid_out else [])]
+    folder = next((each for each in folders if (each / _RECIPE).is_file()), None)
     return vector, None if folder is None else load_recipe(folder)
 
 

@@ -66,7 +66,7 @@ def test_an_absent_card_is_an_asset_error(tmp_path: Path) -> None:
 def test_any_bytes_give_a_card_or_an_asset_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: Kind
 ) -> None:
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.mktemp("card")
     for file in ("classifier.json", "policy.yaml", "recipe.yaml"):
         (folder / file).write_bytes(data)
     with contextlib.suppress(AssetError):
