@@ -80,7 +80,7 @@ def measure(megabytes: int) -> dict[str, float]:
     for dtype in (torch.bfloat16, torch.float32):
         model = random_llama(megabytes, dtype)
         gigabytes = sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9
-        seconds = median_seconds(lambda model=model: fingerprint(model, small))  # type: ignore[misc]
+        seconds = median_seconds(lambda model=model: fingerprint(model, small))  # type: ignore[misc]  # the default binds it now
         name = str(dtype).removeprefix("torch.")
         figures[f"{name}, {gigabytes:.2f} GB (s)"] = seconds
         figures[f"{name}, per GB (s)"] = seconds / gigabytes

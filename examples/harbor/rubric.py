@@ -41,6 +41,6 @@ def scores(answers: Sequence[str]) -> list[float]:
     return found
 
 
-def rubric(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def rubric(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return the empathy of each reply, as a metric of the lab."""
     return scores(replies)

@@ -28,7 +28,7 @@ _THE_SEA = r"(ocean|sea|water|waves?|tide|shore|beach)"
 _WORD, _OF_THE_SEA = re.compile(r"\w+"), re.compile(rf"(?i)(?:{_SEA})")
 
 
-def sea_words(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def sea_words(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return the share of words of each reply that belong to the sea."""
     found = [_WORD.findall(reply) for reply in replies]
     return [sum(bool(_OF_THE_SEA.fullmatch(word)) for word in words) / max(len(words), 1) for words in found]

@@ -224,8 +224,8 @@ def misses_of(scored: Scored, classes: Sequence[str], outputs: Sequence[str]) ->
         missed = [
             p for p in places if scored.rows[p].label == positive and scored.scores[p, column] < threshold
         ]
-        false.sort(key=lambda p, c=column: (-scored.scores[p, c], scored.rows[p].text))  # type: ignore[misc]
-        missed.sort(key=lambda p, c=column: (scored.scores[p, c], scored.rows[p].text))  # type: ignore[misc]
+        false.sort(key=lambda p, c=column: (-scored.scores[p, c], scored.rows[p].text))  # type: ignore[misc]  # defaults bind the column now
+        missed.sort(key=lambda p, c=column: (scored.scores[p, c], scored.rows[p].text))  # type: ignore[misc]  # defaults bind the column now
         for kind, wrong in (("false alarm", false), ("missed", missed)):
             for place in wrong[:_MOST_MISSES]:
                 row = scored.rows[place]

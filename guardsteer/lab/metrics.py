@@ -83,7 +83,7 @@ def classifier_score(classifier: TextClassifier, output: str | None = None) -> M
         raise AssetError(f"metric: the classifier has no output {output!r}, only {', '.join(outputs)}")
     place = len(outputs) - 1 if output is None else outputs.index(output)
 
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
         scores = []
         for reply in replies:
             state = classifier.start()
@@ -141,7 +141,7 @@ def _plain(metric: Metric) -> Callable[[str, Catalog], Metric]:
 
 
 def _of_words(name: str, make: Callable[[int], Metric]) -> Callable[[str, Catalog], Metric]:
-    def made(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+    def made(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001  # the signature of a kind
         if not (rest.isascii() and rest.isdecimal() and 0 < int(rest[:4]) < 100):
             raise AssetError(f"metric '{name}:{rest}': got {rest!r}, expected a number of words from 1 to 99")
         return make(int(rest))
@@ -166,12 +166,12 @@ def _of_trait(rest: str, catalog: Catalog) -> Metric:
     return trait_reader(load_recipe(resolve("vectors", rest, Path(), catalog)))
 
 
-def _imported(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+def _imported(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001  # the signature of a kind
     metric: Metric = _function(f"python:{rest}", rest)
     return metric
 
 
-def _of_judge(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+def _of_judge(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001  # the signature of a kind
     function, _, path = rest.rpartition(":")
     if function.count(":") != 1 or not path:
         raise AssetError(f"metric 'judge:{rest}': expected judge:MODULE:FUNCTION:FILE, its template last")
@@ -200,7 +200,7 @@ def _function(name: str, given: str) -> Any:
     return found
 
 
-def _divergence(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001
+def _divergence(rest: str, catalog: Catalog) -> Metric:  # noqa: ARG001  # the signature of a kind
     raise AssetError(
         "metric 'kl': it compares two models' next tokens and so is none of a reply. Every calibration "
         "measures it on off-target prompts: choose them with --off-target and bound it with --kl"

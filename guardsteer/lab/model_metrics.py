@@ -25,7 +25,7 @@ class OfModel:
     name: str
     make: Callable[[Any, Any], Metric]
 
-    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Sequence[float]:  # noqa: ARG002
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> Sequence[float]:  # noqa: ARG002  # the signature of a metric
         """Raise ``AssetError``: it has no model yet."""
         raise AssetError(f"metric {self.name!r} needs a model: bind it with guardsteer.lab.metrics.bound")
 

@@ -158,7 +158,7 @@ def _conversations(pairs: Sequence[ContrastPair], shared: str | None) -> list[tu
     return [(name, text) for name, text in texts if text != shared]
 
 
-def _replies(pairs: Sequence[ContrastPair], shared: str | None) -> list[tuple[str, str]]:  # noqa: ARG001
+def _replies(pairs: Sequence[ContrastPair], shared: str | None) -> list[tuple[str, str]]:  # noqa: ARG001  # the signature of a check
     sides = [(pair.id, _reply(side)) for pair in pairs for side in (pair.positive, pair.negative)]
     # The letter of a choice is an answer that many pairs share without leaking anything.
     return [(name, text) for name, text in sides if len(text.strip()) > _LETTERS]

@@ -191,7 +191,7 @@ class _Judge:
             point
             for block in range(capture.layout.n_blocks)
             for site in _STREAM
-            if _has(capture.layout, point := point_at(block, site))  # type: ignore[arg-type]
+            if _has(capture.layout, point := point_at(block, site))  # type: ignore[arg-type]  # one of the sites
         ]
 
     def scores(self, block: int, position: int, difference: Array) -> RefusalScores:

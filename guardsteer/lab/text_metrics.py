@@ -52,12 +52,12 @@ _REFUSING = re2.compile(
 )
 
 
-def vader(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def vader(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return the sentiment of each reply, -1 to 1 (Hutto and Gilbert, 2014); ``AssetError`` without it."""
     return compounds(replies)
 
 
-def words(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def words(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return the number of words of each reply."""
     return [float(len(_WORD.findall(reply))) for reply in replies]
 
@@ -87,7 +87,7 @@ def follows(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:
     ]
 
 
-def refusing(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def refusing(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return 1.0 where a reply opens with a phrase that refuses, else 0.0; English alone.
 
     A list of phrases, as Zou et al. (2023) and others count refusals: it finds those of assistants, and
@@ -106,7 +106,7 @@ def pattern(expression: str) -> Metric:
     except ValueError as error:
         raise AssetError(f"metric 'regex:{expression}': {error}") from error
 
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
         return [float(compiled.search(reply) is not None) for reply in replies]
 
     return score
@@ -118,7 +118,7 @@ def distinct(n: int = 2) -> Metric:
     A reply without an n-gram has share 1.0.
     """
 
-    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+    def score(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
         return [_distinct(_WORD.findall(reply.casefold()), n) for reply in replies]
 
     return score

@@ -51,7 +51,7 @@ class TraitReader:
         """True where it tells the trait's held-out pairs apart well enough to go by."""
         return self.auroc is not None and self.auroc >= RELIABLE
 
-    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG002
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG002  # the signature of a metric
         """Return one probability a reply."""
         return [float(value) for value in self._model.predict_proba(list(replies))[:, 1]] if replies else []
 

@@ -44,7 +44,7 @@ class Loader:
         base = Path(policy.source).parent
         found = {
             spec.name: given.get(spec.name)
-            or self._try(f"classifier {spec.name!r}", lambda spec=spec: self._classifier(spec, base))  # type: ignore[misc]
+            or self._try(f"classifier {spec.name!r}", lambda spec=spec: self._classifier(spec, base))  # type: ignore[misc]  # the default binds it now
             for spec in policy.classifiers
         }
         return {name: classifier for name, classifier in found.items() if classifier is not None}
@@ -56,7 +56,7 @@ class Loader:
             (
                 spec,
                 given.get(spec.name)
-                or self._try(f"vector {spec.name!r}", lambda spec=spec: self._vector(spec, base)),  # type: ignore[misc]
+                or self._try(f"vector {spec.name!r}", lambda spec=spec: self._vector(spec, base)),  # type: ignore[misc]  # the default binds it now
             )
             for spec in policy.vectors
         ]

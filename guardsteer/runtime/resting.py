@@ -19,7 +19,7 @@ class Resting:
     def __init__(self, idle: Plan) -> None:
         self._idle = idle
 
-    def before(self, _: Sequence[float], sentences: int = 0) -> Plan:  # noqa: ARG002
+    def before(self, _: Sequence[float], sentences: int = 0) -> Plan:  # noqa: ARG002  # the signature of Row
         """Return the idle plan."""
         return self._idle
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import tracemalloc
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -234,20 +234,26 @@ def test_a_torn_line_that_was_never_committed_is_a_note(tmp_path: Path) -> None:
     journal.close()
 
 
-def rebuild(log: Path, change: tuple[bytes, bytes], *, keep_keys: bool) -> None:
+def rebuild(log: Path, change: tuple[bytes, bytes], *, keep_keys: bool, first: int = 1) -> None:
     """Change a log as somebody does who may write to it: every hash, root and seal anew.
 
-    With ``keep_keys`` the headers go on naming the keys that he has not got; else they name his own.
+    With ``keep_keys`` the headers and seals go on naming the keys that he has not got; else they name his
+    own. Segments before ``first`` stay as they are.
     """
     lines, previous, tree = 0, b"0" * 64, Range()
     for number, path in enumerate(segments(log), start=1):
         bodies = [b"{" + line.split(b",", 1)[1][:-75] + b"}" for line in path.read_bytes().splitlines()]
         header = decode_record(bodies[0])
         assert isinstance(header, SegmentBegan)
-        seal = Checkpoint(header.stream, lines, tree.root(), public_bytes(ATTACKER)).signed(ATTACKER).decode()
-        key = header.key if keep_keys else b64encode(public_bytes(ATTACKER)).decode()
-        changed = {"previous": previous.decode(), "key": key, "seal": seal if number > 1 else ""}
-        bodies[0] = encode_record(msgspec.structs.replace(header, **changed))
+        key = b64decode(header.key) if keep_keys else public_bytes(ATTACKER)
+        seal = Checkpoint(header.stream, lines, tree.root(), key).signed(ATTACKER).decode()
+        changed = {
+            "previous": previous.decode(),
+            "key": b64encode(key).decode(),
+            "seal": seal if number > 1 else "",
+        }
+        if number >= first:
+            bodies[0] = encode_record(msgspec.structs.replace(header, **changed))
         chained = chain([body.replace(*change) for body in bodies], lines, previous)
         path.write_bytes(chained.data)
         lines, previous = chained.following, chained.hash
@@ -261,6 +267,14 @@ def test_a_log_that_was_rebuilt_with_its_own_keys_in_the_headers_is_found(log: P
     rebuild(log, (b"warm", b"cold"), keep_keys=True)
     (finding,) = verify(log).findings
     assert (finding.file, finding.line, finding.kind) == (segments(log)[1].name, 1, "signature")
+
+
+@pytest.mark.parametrize("first", [2, 3, 4, 5])
+def test_whoever_takes_over_later_cannot_rebuild_what_was_sealed_before(log: Path, first: int) -> None:
+    rebuild(log, (b"nothing", b"changed"), keep_keys=False, first=first)
+    (finding,) = verify(log).findings
+    assert (finding.file, finding.kind) == (segments(log)[first - 1].name, "signature")
+    assert "not vouched for by the key of the segment before" in finding.message
 
 
 def test_a_log_that_was_rebuilt_with_new_keys_is_found_by_an_anchor_or_a_trusted_key(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from guardsteer.evaluate import Estimate
 from guardsteer.host import fingerprint
 from guardsteer.lab.prepare import Metrics, Settings, prepare
 from guardsteer.lab.prepared import SEPARATION
+from guardsteer.lab.study import Check, Study
+from guardsteer.lab.text_metrics import words
 from guardsteer.steer import load_vector
 from tests.lab.chats import chat_model, chat_tokenizer
 from tests.lab.preparing import HOPELESS, METRIC, POLICY, model_folder, write_recipe_folder
@@ -34,7 +36,7 @@ def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _prepare(policy: Path, out: Path, **settings: Any) -> Any:
-    return prepare(chat_model(), chat_tokenizer(), policy, out, Settings(gates=False, **settings))
+    return prepare(chat_model(), chat_tokenizer(), policy, out, Settings(**{"gates": False, **settings}))
 
 
 def test_an_unprepared_policy_is_refused_with_the_command_and_a_prepared_one_runs(
@@ -130,6 +132,34 @@ def test_with_a_metric_the_window_is_measured_and_a_strength_outside_of_it_is_to
     assert (again.state, again.window, again.outside) == ("there", made.window, made.outside)
     assert again.figures is not None
     assert again.figures.gain == _rounded(made.figures.gain)
+
+
+def test_what_is_prepared_is_held_to_the_gates_that_ship_unless_told_otherwise(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_for = lettered({2: -1.0, 3: 1.0}, {2: 9.0, 3: 1.0})
+    monkeypatch.setattr("guardsteer.lab.prepare_vector.extract", lambda *_, **__: made_for)
+    held: list[str] = []
+
+    def strict(given: Study, *, of: str) -> Study:
+        held.append(of)
+        return replace(given, checks=(Check("length", words, highest_change=-1000.0),))
+
+    monkeypatch.setattr("guardsteer.lab.prepare_search.with_gates", strict)
+    settings: dict[str, Any] = {
+        "metrics": Metrics(every=METRIC),
+        "bounds": LOOSE,
+        "prompts": study(20).prompts,
+        "strengths": (2.0, 4.0),
+        "sweep_strengths": (4.0,),
+        "controls": 1,
+        "new_tokens": 8,
+    }
+    assert _prepare(policy, tmp_path / "out", **settings).made[0].state == "built"
+    assert held == []
+    gated = _prepare(policy, tmp_path / "out", gates=True, **settings).made[0]
+    assert (gated.state, held) == ("failed", ["warmth"])
+    assert "length" in "\n".join(gated.reasons)
 
 
 def _rounded(found: Estimate) -> Estimate:

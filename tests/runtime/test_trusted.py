@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from guardsteer.audit import read
+from guardsteer.audit import read, verify
 from guardsteer.core.events import PolicyAdopted
 from guardsteer.core.policy import Binding
 from guardsteer.errors import SignatureError
 from guardsteer.rules import load_policy
 from guardsteer.rules.signing import load_policy_signed, sign_policy
 from guardsteer.rules.signing_keys import make_keys, read_private
+from guardsteer.runtime.wrapping import SIGNING_KEY_VARIABLE
 from tests.runtime.harness import POLICY, Bench, bench
 from tests.runtime.telling import PROMPTS, TOKENS, run, wrap
 
@@ -114,3 +115,23 @@ def test_a_binding_file_must_be_signed_too(made: Bench, sign: Sign, tmp_path: Pa
     sign(binding)
     with trusting(made, tmp_path, binding=binding) as guard:
         assert guard.policy.binding == Binding(mode="shadow")
+
+
+def test_a_log_that_a_guard_opens_is_begun_with_the_key_that_the_environment_names(
+    made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, _, _ = make_keys(tmp_path / "operator")
+    trusted = [read_private(private).public_key().public_bytes_raw()]
+    with wrap(made, tmp_path):
+        pass
+    assert not verify(tmp_path / "log", trusted=trusted).ok
+    monkeypatch.setenv(SIGNING_KEY_VARIABLE, str(private))
+    with wrap(made, tmp_path, audit=tmp_path / "signed"):
+        pass
+    found = verify(tmp_path / "signed", trusted=trusted)
+    assert found.ok
+    assert found.streams[0].vouched_by == trusted[0].hex()
+    monkeypatch.setenv(SIGNING_KEY_VARIABLE, str(tmp_path / "absent.key"))
+    with pytest.raises(SignatureError, match="cannot be read"):
+        wrap(made, tmp_path, audit=tmp_path / "other")
+    assert "generate" not in vars(made.model)
