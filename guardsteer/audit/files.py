@@ -43,14 +43,15 @@ def list_log(directory: Path) -> Listing:
     return Listing({stream: tuple(sorted(numbers)) for stream, numbers in streams.items()}, tuple(others))
 
 
-def read_lines(path: Path) -> Iterator[bytes]:
+def read_lines(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """Yield a file's lines with their newlines; the last one has none when the file is torn.
 
-    A line that is too long to be a record is cut, so that memory stays flat whatever the file holds.
+    ``offset_bytes`` is where the first of them begins. A line that is too long to be a record is cut, so that memory stays flat whatever the file holds.
     Raises ``AuditError`` when the file cannot be read.
     """
     try:
         with path.open("rb", buffering=1 << 18) as file:
+            file.seek(offset_bytes)
             while line := file.readline(MAX_LINE_BYTES):
                 rest = line
                 while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
