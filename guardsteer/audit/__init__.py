@@ -4,11 +4,19 @@ from guardsteer.audit.checkpoint import Checkpoint, SignedCheckpoint, parse_chec
 from guardsteer.audit.findings import Finding, Note, StreamSummary, Verification
 from guardsteer.audit.journal import Journal, open_journal
 from guardsteer.audit.reader import read, trail
-from guardsteer.audit.records import Record, RecordsDropped, SegmentBegan, StoredEvent, StreamClosed
+from guardsteer.audit.records import (
+    SCHEMA_VERSION,
+    Record,
+    RecordsDropped,
+    SegmentBegan,
+    StoredEvent,
+    StreamClosed,
+)
 from guardsteer.audit.show import format_trail
 from guardsteer.audit.verify import verify
 
 __all__ = [
+    "SCHEMA_VERSION",
     "Checkpoint",
     "Finding",
     "Journal",

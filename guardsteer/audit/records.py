@@ -10,6 +10,7 @@ import msgspec
 from guardsteer.core.events import Event
 
 __all__ = [
+    "SCHEMA_VERSION",
     "JournalRecord",
     "Record",
     "RecordsDropped",
@@ -19,6 +20,9 @@ __all__ = [
     "decode_record",
     "encode_record",
 ]
+
+SCHEMA_VERSION = 2
+"""Which records and fields this version writes. Raised with every addition; nothing is ever taken away."""
 
 
 class _JournalRecord(msgspec.Struct, frozen=True, gc=False, tag_field="kind", kw_only=True):
@@ -32,7 +36,8 @@ class SegmentBegan(_JournalRecord, frozen=True, gc=False, tag="segment_began"):
     ``digest_key`` names the key of the keyed digests; it is not the key. ``key`` is the public key
     (base64) that signs checkpoints while this segment is written. ``seal`` is the signed checkpoint that
     ends the segment before and names ``key``; in the first segment it is by the key that the journal was
-    given, and empty where it was given none.
+    given, and empty where it was given none. ``format`` counts changes of how lines are chained and signed,
+    ``schema`` additions to what records say.
     """
 
     format: int
@@ -44,6 +49,7 @@ class SegmentBegan(_JournalRecord, frozen=True, gc=False, tag="segment_began"):
     pid: int
     key: str
     seal: str
+    schema: int = 1
 
 
 class RecordsDropped(_JournalRecord, frozen=True, gc=False, tag="records_dropped"):

@@ -25,6 +25,8 @@ from guardsteer.core.events import (
     RuleFired,
     RuleReleased,
     Stopped,
+    TextDropped,
+    TextForgotten,
 )
 
 __all__ = ["format_trail"]
@@ -50,6 +52,8 @@ _COLORS: dict[type[object], str] = {
     ClassifierFailed: _RED,
     RequestFailed: _RED,
     RecordsDropped: _RED,
+    TextDropped: _RED,
+    TextForgotten: _YELLOW,
 }
 _LABEL_WIDTH = 10
 _ROW_WIDTH = 20

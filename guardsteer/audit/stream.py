@@ -26,7 +26,7 @@ from guardsteer.audit.chain import (
 )
 from guardsteer.audit.checkpoint import Checkpoint
 from guardsteer.audit.merkle import Range
-from guardsteer.audit.records import SegmentBegan, encode_record
+from guardsteer.audit.records import SCHEMA_VERSION, SegmentBegan, encode_record
 from guardsteer.audit.signed_note import public_bytes
 
 __all__ = ["StreamWriter"]
@@ -192,6 +192,7 @@ class StreamWriter:
             pid=os.getpid(),
             key=b64encode(public).decode(),
             seal=sealed,
+            schema=SCHEMA_VERSION,
         )
 
     def _write_checkpoint(self, tree: Range) -> None:

@@ -28,6 +28,9 @@ from guardsteer.core.events import (
     RuleFired,
     RuleReleased,
     Stopped,
+    TextDropped,
+    TextForgotten,
+    TextKept,
 )
 
 __all__ = ["describe", "score_text", "short_digest"]
@@ -45,6 +48,7 @@ _Guard: TypeAlias = (
 )
 _Request: TypeAlias = RequestStarted | RequestFailed | RequestEnded
 _Journal: TypeAlias = SegmentBegan | RecordsDropped | StreamClosed
+_Text: TypeAlias = TextKept | TextForgotten | TextDropped
 
 
 def describe(event: Record) -> tuple[str, str]:
@@ -69,6 +73,8 @@ def _describe(event: Record) -> tuple[str, str]:
             return _request(event)
         case SegmentBegan() | RecordsDropped() | StreamClosed():
             return _journal(event)
+        case TextKept() | TextForgotten() | TextDropped():
+            return _text(event)
         case FlagChanged(step=step, flag=flag, up=up, score=score):
             return "flag", f"{flag} {'up' if up else 'down'} at step {step}, score {score_text(score)}"
         case ConditionChanged(step=step, condition=condition, truth=truth, scores=scores):
@@ -174,6 +180,16 @@ def _journal(event: _Journal) -> tuple[str, str]:
             return "lost", f"{_count(count, 'event')}: {reason}"
         case StreamClosed(dropped=dropped):
             return "close", f"{_count(dropped, 'event')} lost" if dropped else ""
+
+
+def _text(event: _Text) -> tuple[str, str]:
+    match event:
+        case TextKept(part=part, key=key, bytes=size):
+            return "text", f"{part} kept, {_count(size, 'byte')} under key {key}"
+        case TextForgotten(keys=keys, reason=reason):
+            return "forget", f"the key {' and '.join(keys)} of a subject was destroyed{_because(reason)}"
+        case TextDropped(count=count, reason=reason):
+            return "lost", f"{_count(count, 'text')} not kept: {reason}"
 
 
 def _because(reason: str) -> str:

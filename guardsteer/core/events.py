@@ -7,12 +7,13 @@ holds prompt or output text; ``*_digest`` of text is keyed.
 
 ``track`` is "" for the policy that acts, and the name of the candidate for one that runs beside it.
 ``mode`` is "shadow" for what would have happened, had its rule been enforced. Fields that hold their
-default are left out of a record.
+default are left out of a record. A field is only ever added, with a default, so every reader goes on
+reading what newer and older versions wrote; ``guardsteer.audit.SCHEMA_VERSION`` counts the additions.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -38,8 +39,15 @@ __all__ = [
     "RowRevised",
     "RuleFired",
     "RuleReleased",
+    "Setting",
     "Stopped",
+    "TextDropped",
+    "TextForgotten",
+    "TextKept",
 ]
+
+Setting: TypeAlias = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""A setting of ``generate`` as JSON holds it: tuples are lists, other mappings lists of pairs."""
 
 
 class _Event(msgspec.Struct, frozen=True, gc=False, tag_field="kind", kw_only=True, omit_defaults=True):
@@ -53,7 +61,12 @@ class _RowEvent(_Event, frozen=True, gc=False, tag_field="kind", kw_only=True):
 
 
 class Attached(_Event, frozen=True, gc=False, tag="attached"):
-    """A guard was put on a model."""
+    """A guard was put on a model.
+
+    ``versions`` are those of Python and the libraries that compute, ``device`` where the model's weights
+    are, ``attention`` how it computes attention and ``threads`` on how many threads of the CPU: what must be
+    the same for a request to come out the same, bit for bit.
+    """
 
     guard: str
     library: str
@@ -62,6 +75,10 @@ class Attached(_Event, frozen=True, gc=False, tag="attached"):
     model: dict[str, str]
     vectors: dict[str, str]
     classifiers: dict[str, str]
+    versions: dict[str, str] = {}
+    device: str = ""
+    attention: str = ""
+    threads: int = 0
 
 
 class Detached(_Event, frozen=True, gc=False, tag="detached"):
@@ -136,7 +153,16 @@ class RequestStarted(_RowEvent, frozen=True, gc=False, tag="request_started"):
     """A row was admitted. ``sequence`` tells apart the rows that one request was expanded into.
 
     ``mode`` and ``arm`` are what the policy's binding gave this request. ``overrides`` maps a vector to
-    the strength that the request chose: what it asked for and what it got.
+    the strength that the request chose: what it asked for and what it got. ``monotonic_ns`` is a clock that
+    nobody sets; differences count, within one process.
+
+    What it takes to generate the row again: ``call`` is shared by all rows of one call of ``generate``, of
+    which there were ``rows`` before any was expanded, and this one was at ``row``; their prompts were padded
+    on the left to ``width`` tokens. ``settings`` are those of ``generate`` that are not transformers'
+    defaults, and some that always tell. Where it samples, ``seed`` is the generator's if nothing had been
+    drawn since it was set, else the first record of the call has the generator's state in ``rng`` (base64).
+    ``turns`` are role, first and end of each turn in the prompt's tokens. ``unrecorded`` names the arguments
+    of the call that no record can hold. ``text`` names the encrypted text, where it is kept.
     """
 
     guard: str
@@ -144,10 +170,22 @@ class RequestStarted(_RowEvent, frozen=True, gc=False, tag="request_started"):
     context: dict[str, str | int | float | bool | list[str]]
     prompt_digest: str
     prompt_tokens: int
-    settings: dict[str, str | int | float | bool | None]
+    settings: dict[str, Setting]
     mode: str = "enforce"
     arm: str = ""
     overrides: dict[str, tuple[float, float]] = {}
+    monotonic_ns: int = 0
+    tenant: str = ""
+    principal: str = ""
+    call: str = ""
+    row: int = 0
+    rows: int = 0
+    width: int = 0
+    seed: int | None = None
+    rng: str = ""
+    turns: tuple[tuple[str, int, int], ...] | None = None
+    unrecorded: tuple[str, ...] = ()
+    text: str = ""
 
 
 class FlagChanged(_RowEvent, frozen=True, gc=False, tag="flag_changed"):
@@ -277,6 +315,7 @@ class RequestFailed(_RowEvent, frozen=True, gc=False, tag="request_failed"):
     """Generation raised; the row has no result."""
 
     error: str
+    monotonic_ns: int = 0
 
 
 class RequestEnded(_RowEvent, frozen=True, gc=False, tag="request_ended"):
@@ -292,6 +331,39 @@ class RequestEnded(_RowEvent, frozen=True, gc=False, tag="request_ended"):
     reason: str
     withheld_tokens: int = 0
     limited_tokens: int = 0
+    monotonic_ns: int = 0
+
+
+class TextKept(_RowEvent, frozen=True, gc=False, tag="text_kept"):
+    """The encrypted text of a row is durable in a side file.
+
+    ``text`` is the name that ``request_started`` has, ``part`` is "prompt" or "output". ``digest`` is
+    SHA-256 of the ``bytes`` bytes at ``offset`` of ``file``; ``key`` names the key of the subject.
+    """
+
+    text: str
+    part: str
+    key: str
+    file: str
+    offset: int
+    bytes: int
+    digest: str
+
+
+class TextForgotten(_Event, frozen=True, gc=False, tag="text_forgotten"):
+    """The key of a subject was destroyed: what was encrypted under ``keys`` cannot be read any more."""
+
+    keys: tuple[str, ...]
+    reason: str = ""
+
+
+class TextDropped(_Event, frozen=True, gc=False, tag="text_dropped"):
+    """``count`` texts between two times (UTC ns) were not kept, and why."""
+
+    count: int
+    first_ns: int
+    last_ns: int
+    reason: str
 
 
 Event: TypeAlias = (
@@ -316,4 +388,7 @@ Event: TypeAlias = (
     | ClassifierLate
     | RequestFailed
     | RequestEnded
+    | TextKept
+    | TextForgotten
+    | TextDropped
 )

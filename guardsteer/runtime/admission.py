@@ -18,15 +18,13 @@ from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.provenance import Call
 from guardsteer.runtime.recording import ledger_kit, started
 from guardsteer.runtime.requests import Request, attention_mask_of, read_requests
 from guardsteer.runtime.row import Row, Step
 from guardsteer.runtime.switch import Switch
 
 __all__ = ["Admission", "admit"]
-
-_AUDITED_SETTINGS = ("do_sample", "num_beams", "num_return_sequences", "max_new_tokens", "max_length")
-_AUDITED_SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +38,16 @@ class Admission:
     expansion: int
     closing: frozenset[int]
 
-    def begin(self, kit: Kit, auditor: Auditor, switch: Switch, *, beams: bool, settings: Any) -> Generation:
-        """Record the requests and return the generation that runs them."""
-        audited = {name: getattr(settings, name, None) for name in (*_AUDITED_SETTINGS, *_AUDITED_SAMPLING)}
+    def begin(
+        self, kit: Kit, auditor: Auditor, switch: Switch, *, beams: bool, call: Call | None
+    ) -> Generation:
+        """Record the requests and return the generation that runs them; ``call`` None: nothing is kept."""
         ledgers: list[Ledger] = []
-        if auditor.on:
+        if call is not None:
             shared = ledger_kit(kit, auditor)
-            for request, spans in zip(self.requests, self.spans, strict=True):
+            for row, (request, spans) in enumerate(zip(self.requests, self.spans, strict=True)):
                 for sequence in range(self.expansion):
-                    auditor.append(started(kit.policy, auditor, request, sequence, request.terms, audited))
+                    auditor.append(started(kit.policy, auditor, request, sequence, request.terms, call, row))
                     ledgers.append(Ledger(shared, request.id, sequence, spans, request.terms))
         return Generation(
             list(self.rows),
@@ -69,6 +68,7 @@ class Admission:
                 width=self.width,
                 expansion=self.expansion,
                 closing=self.closing,
+                call=call,
             ),
         )
 
@@ -86,6 +86,7 @@ class Admission:
                     request=self.requests[group].id,
                     sequence=sequence,
                     error=type(error).__name__,
+                    monotonic_ns=time.monotonic_ns(),
                 )
             )
             for candidate in generation.beside.at(place) if generation.beside is not None else ():
@@ -135,6 +136,7 @@ class Admission:
                         if row_place is None
                         else cuts[row_place : row_place + 1]
                     ),
+                    monotonic_ns=time.monotonic_ns(),
                 )
             )
             place = group * self.expansion + sequence

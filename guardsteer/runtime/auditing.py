@@ -22,6 +22,7 @@ from guardsteer.core.events import (
 )
 from guardsteer.core.policy import Binding, OnAuditError, Policy
 from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.provenance import Surroundings
 
 __all__ = ["Auditor", "Blackout"]
 
@@ -52,11 +53,20 @@ class Blackout:
 class Auditor:
     """Appends a guard's events to its journal; without a journal they go nowhere."""
 
-    def __init__(self, journal: Journal | None, kit: Kit, *, owned: bool, library: str) -> None:
+    def __init__(
+        self,
+        journal: Journal | None,
+        kit: Kit,
+        *,
+        owned: bool,
+        library: str,
+        surroundings: Surroundings,
+    ) -> None:
         self._journal = journal
         self._first = kit
         self._owned = owned
         self._library = library
+        self._surroundings = surroundings
         self.guard_id = uuid.uuid4().hex
 
     def blackout(self, policy: Policy) -> Blackout:
@@ -81,7 +91,7 @@ class Auditor:
 
     def attached(self) -> None:
         """Record that the guard is on, with the digests of all that decides what it does."""
-        kit = self._first
+        kit, around = self._first, self._surroundings
         self.append(
             Attached(
                 time_ns=time.time_ns(),
@@ -92,6 +102,10 @@ class Auditor:
                 model=fingerprint_parts(kit.fingerprint),
                 vectors={slot.name: slot.digest for slot in kit.composer.slots},
                 classifiers=dict(kit.classifier_digests),
+                versions=dict(around.versions),
+                device=around.device,
+                attention=around.attention,
+                threads=around.threads,
             )
         )
         self.adopted(kit, "wrap")

@@ -11,6 +11,7 @@ from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.provenance import Call
 from guardsteer.runtime.recording import ledger_kit, started
 from guardsteer.runtime.requests import Request, missing_turns
 from guardsteer.runtime.row import Row
@@ -29,17 +30,19 @@ def put_beside(
     width: int,
     expansion: int,
     closing: frozenset[int],
+    call: Call | None,
 ) -> Beside | None:
     """Return the candidates of ``kit`` beside rows of ``requests``, each expanded into ``expansion``.
 
     None where there are none, or no log that would tell of them.
     """
-    if not kit.candidates or not auditor.on:
+    if not kit.candidates or call is None:
         return None
     tracks = []
+    told = call.beside()
     for name, candidate in kit.candidates.items():
         track = Track(name, auditor.append, ProbeBank(candidate.probes) if candidate.probes else None)
-        maker = _Maker(candidate, auditor, track, expansion, closing, kit.rows.revising)
+        maker = _Maker(candidate, auditor, track, expansion, closing, kit.rows.revising, told)
         places = [
             row
             for group, (request, its_spans) in enumerate(zip(requests, spans, strict=True))
@@ -60,6 +63,7 @@ class _Maker:
         expansion: int,
         closing: frozenset[int],
         revising: Mapping[int, ReviseSpec],
+        call: Call,
     ) -> None:
         self._kit = kit
         self._auditor = auditor
@@ -68,6 +72,7 @@ class _Maker:
         self._closing = closing
         # By which rules of the policy in force text may be taken back.
         self._revising = revising
+        self._call = call
         self._shared: LedgerKit = ledger_kit(kit, auditor, track.name)
 
     def rows(self, group: int, request: Request, spans: Spans) -> list[Candidate | None]:
@@ -76,7 +81,9 @@ class _Maker:
         places: list[Candidate | None] = []
         for sequence in range(self._expansion):
             policy, name = self._kit.policy, self._track.name
-            self._auditor.append(started(policy, self._auditor, request, sequence, terms, {}, name))
+            self._auditor.append(
+                started(policy, self._auditor, request, sequence, terms, self._call, group, name)
+            )
             if error is not None:
                 self._auditor.append(failed(name, request.id, sequence, error))
             if not rows:

@@ -20,6 +20,7 @@ from guardsteer.runtime.chatting import chat_inputs
 from guardsteer.runtime.following import follow
 from guardsteer.runtime.hooking import Hooks
 from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.provenance import call_of
 from guardsteer.runtime.settings import add_halting, read_settings, sequences_of
 from guardsteer.runtime.switch import Switch
 from guardsteer.runtime.watching import Watcher
@@ -121,9 +122,12 @@ class Guard:
             eos=settings.eos,
             pad=settings.pad,
         )
-        generation = admission.begin(
-            kit, self._auditor, self._switch, beams=settings.beams, settings=settings.config
+        call = (
+            call_of(self._model, settings.config, kwargs, rows=len(admission.requests), width=admission.width)
+            if self._auditor.on
+            else None
         )
+        generation = admission.begin(kit, self._auditor, self._switch, beams=settings.beams, call=call)
         add_halting(kit, kwargs, generation, settings)
         prompts, finals = kwargs["input_ids"], None
         if following is not None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from guardsteer.core.events import RequestStarted
 from guardsteer.core.policy import Policy
 from guardsteer.runtime.acting import LedgerKit
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.kit import Kit
+from guardsteer.runtime.provenance import Call
 from guardsteer.runtime.requests import Request
 from guardsteer.runtime.terms import Terms
 
@@ -36,10 +35,11 @@ def started(
     request: Request,
     sequence: int,
     terms: Terms,
-    settings: Mapping[str, Any],
+    call: Call,
+    row: int,
     track: str = "",
 ) -> RequestStarted:
-    """Return the event that a row was admitted under ``policy`` on these terms."""
+    """Return the event that the request at ``row`` of a call was admitted under ``policy`` on these terms."""
     return RequestStarted(
         time_ns=time.time_ns(),
         request=request.id,
@@ -50,8 +50,19 @@ def started(
         context=dict(request.context),
         prompt_digest=auditor.digest_of(request.prompt),
         prompt_tokens=len(request.prompt),
-        settings=dict(settings),
+        settings=dict(call.settings),
         mode=terms.mode,
         arm=terms.arm,
         overrides=dict(terms.chosen),
+        monotonic_ns=time.monotonic_ns(),
+        tenant=str(request.context.get("tenant", "")),
+        principal=request.principal,
+        call=call.id,
+        row=row,
+        rows=call.rows,
+        width=call.width,
+        seed=call.seed,
+        rng="" if row or sequence else call.rng,
+        turns=request.turns,
+        unrecorded=call.unrecorded,
     )

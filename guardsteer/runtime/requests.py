@@ -17,7 +17,7 @@ from guardsteer.runtime.terms import Terms, terms_of
 
 __all__ = ["Request", "attention_mask_of", "missing_turns", "read_requests"]
 
-_OWN_KEYS = ("request", "turns", "strengths")
+_OWN_KEYS = ("request", "turns", "strengths", "principal", "subject")
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "int": (int,),
@@ -30,7 +30,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 class Request:
     """One row as the caller gave it; ``turns`` are ``(role, first, end)`` in the row's own tokens.
 
-    ``wishes`` are the strengths that it asked for, ``terms`` what the policy makes of it.
+    ``wishes`` are the strengths that it asked for, ``terms`` what the policy makes of it. ``principal`` is
+    who asked, ``subject`` whose text it is; both are for the audit alone.
     """
 
     id: str
@@ -39,6 +40,8 @@ class Request:
     turns: tuple[tuple[str, int, int], ...] | None = None
     wishes: Mapping[str, float] = field(default_factory=dict)
     terms: Terms = field(default_factory=Terms)
+    principal: str = ""
+    subject: str = ""
 
     def last(self, role: str) -> tuple[int, int] | None:
         """Return where the last turn of ``role`` begins and ends."""
@@ -84,8 +87,8 @@ def read_requests(
     """Return one request for each row; raises ``RequestError`` with all that is wrong.
 
     ``guard`` is None, a mapping for a single row, or a sequence of one mapping (or None) for each row.
-    A mapping may hold ``request`` (an id), ``turns``, ``strengths`` and context keys: the policy's, and
-    those that ``candidates`` alone declare.
+    A mapping may hold ``request`` (an id), ``turns``, ``strengths``, ``principal``, ``subject`` and context
+    keys: the policy's, and those that ``candidates`` alone declare.
     """
     entries = _entries(guard, len(input_ids))
     types: dict[str, str] = dict(REQUEST_KEYS)
@@ -134,6 +137,7 @@ def _read(
     turns = values.pop("turns", None)
     wishes = values.pop("strengths", None) or {}
     problems: list[str] = []
+    people = {key: _person(key, values, types, problems) for key in ("principal", "subject")}
     if name is not None and not isinstance(name, str):
         problems.append(f"['request']: got {type(name).__name__}, expected a string")
     if not isinstance(wishes, Mapping):
@@ -150,7 +154,17 @@ def _read(
     except RequestError as error:
         return Request("", prompt), str(error).splitlines()
     read = None if turns is None else _as_turns(turns)
-    return Request(identity, prompt, values, read, dict(wishes), terms), []
+    return Request(identity, prompt, values, read, dict(wishes), terms, **people), []
+
+
+def _person(key: str, values: dict[str, Any], types: Mapping[str, str], problems: list[str]) -> str:
+    """Return who a request names under ``key``, empty for nobody; a policy that declares it sees it too."""
+    value = values.get(key) if key in types else values.pop(key, None)
+    if value is None or isinstance(value, str):
+        return value or ""
+    if key not in types:
+        problems.append(f"[{key!r}]: got {type(value).__name__}, expected a string")
+    return str(value)
 
 
 def _context_problems(values: Mapping[str, Any], types: Mapping[str, str]) -> list[str]:

@@ -42,7 +42,14 @@ class Track:
 def failed(track: str, request: str, sequence: int, error: BaseException) -> RequestFailed:
     """Return the event that a row has no result."""
     name = type(error).__name__
-    return RequestFailed(time_ns=time.time_ns(), request=request, sequence=sequence, track=track, error=name)
+    return RequestFailed(
+        time_ns=time.time_ns(),
+        request=request,
+        sequence=sequence,
+        track=track,
+        error=name,
+        monotonic_ns=time.monotonic_ns(),
+    )
 
 
 class Candidate:
@@ -123,6 +130,7 @@ class Candidate:
                 steered_tokens=self._ledger.steered(self._row.step, reached),
                 output_digest=output_digest,
                 reason=reason,
+                monotonic_ns=time.monotonic_ns(),
             )
         )
 

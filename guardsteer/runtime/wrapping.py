@@ -21,6 +21,7 @@ from guardsteer.rules.signing_keys import read_private
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
 from guardsteer.runtime.guard import Guard
+from guardsteer.runtime.provenance import surroundings_of
 from guardsteer.steer import Vector
 
 __all__ = ["SIGNING_KEY_VARIABLE", "wrap"]
@@ -82,7 +83,13 @@ def wrap(
     builder = replace(builder, binding=bound, candidates=beside)
     kit = builder.build(builder.policy(policy))
     journal = audit if isinstance(audit, Journal) or audit is None else _open_journal(Path(audit))
-    auditor = Auditor(journal, kit, owned=journal is not audit, library=__version__)
+    auditor = Auditor(
+        journal,
+        kit,
+        owned=journal is not audit,
+        library=__version__,
+        surroundings=surroundings_of(model),
+    )
     return Guard(builder, kit, auditor, stop_file=None if stop_file is None else Path(stop_file))
 
 
