@@ -21,6 +21,7 @@ __all__ = [
     "LayoutError",
     "PolicyError",
     "Problem",
+    "ReplayError",
     "RequestError",
     "SignatureError",
     "TurnsError",
@@ -125,6 +126,14 @@ class AuditError(GuardsteerError):
 
 class AuditWriteError(AuditError):
     """The audit log cannot be written."""
+
+
+class ReplayError(AuditError):
+    """A request cannot be generated again from its record; ``mismatches`` names what is not as it was."""
+
+    def __init__(self, message: str, mismatches: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.mismatches: tuple[str, ...] = tuple(mismatches)
 
 
 class GuardsteerWarning(UserWarning):

@@ -232,7 +232,8 @@ class ActivationBegan(_RowEvent, frozen=True, gc=False, tag="activation_began"):
     """The hook began to apply a vector to a row, at ``position``.
 
     ``requested`` and ``applied`` are strengths in units of the block's residual norm, before and after
-    every bound; ``limits`` names the bounds that cut it: "max_strength", "override", "budget".
+    every bound; ``limits`` names the bounds that cut it: "max_strength", "override", "budget". ``planned``
+    is the strength before the budget, where that cut it; a replay needs it.
     ``alphas`` are the raw coefficients on the unit vector, one for each of ``blocks``, after the budget.
     For ``ablate`` the strengths are the share that is removed and ``alphas`` is empty; for ``clamp`` the
     strength is 1.0 and ``bounds`` holds the two bounds (None: open).
@@ -253,6 +254,7 @@ class ActivationBegan(_RowEvent, frozen=True, gc=False, tag="activation_began"):
     bounds: tuple[float | None, ...] = ()
     keep_norm: bool = False
     limits: tuple[str, ...] = ()
+    planned: float = 0.0
     mode: str = "enforce"
 
 

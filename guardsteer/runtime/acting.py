@@ -135,6 +135,7 @@ class Acting:
                 bounds=(slot.low, slot.high) if slot.operator == "clamp" else (),
                 keep_norm=slot.keep_norm,
                 limits=tuple(limits),
+                planned=strength if factor < 1.0 else 0.0,
                 mode=self._mode,
             )
         )
