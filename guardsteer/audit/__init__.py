@@ -13,10 +13,12 @@ from guardsteer.audit.records import (
     StreamClosed,
 )
 from guardsteer.audit.show import format_trail
+from guardsteer.audit.strengths import Activation, activations_of, strengths_of
 from guardsteer.audit.verify import verify
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Activation",
     "Checkpoint",
     "Finding",
     "Journal",
@@ -29,10 +31,12 @@ __all__ = [
     "StreamClosed",
     "StreamSummary",
     "Verification",
+    "activations_of",
     "format_trail",
     "open_journal",
     "parse_checkpoint",
     "read",
+    "strengths_of",
     "trail",
     "verify",
 ]

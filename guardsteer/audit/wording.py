@@ -187,7 +187,8 @@ def _text(event: _Text) -> tuple[str, str]:
         case TextKept(part=part, key=key, bytes=size):
             return "text", f"{part} kept, {_count(size, 'byte')} under key {key}"
         case TextForgotten(keys=keys, reason=reason):
-            return "forget", f"the key {' and '.join(keys)} of a subject was destroyed{_because(reason)}"
+            which = f"key {keys[0]} was" if len(keys) == 1 else f"keys {', '.join(keys)} were"
+            return "forget", f"the {which} destroyed, and all text under it{_because(reason)}"
         case TextDropped(count=count, reason=reason):
             return "lost", f"{_count(count, 'text')} not kept: {reason}"
 

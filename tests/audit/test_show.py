@@ -32,6 +32,9 @@ from guardsteer.core.events import (
     RuleFired,
     RuleReleased,
     Stopped,
+    TextDropped,
+    TextForgotten,
+    TextKept,
 )
 from tests.audit.support import TIME_NS, flag, story
 
@@ -237,6 +240,21 @@ TOLD: list[tuple[Record, str, str]] = [
         ),
         "end",
         "9 tokens, 3 steered, stop, 2 withheld, 1 cut down to the budget",
+    ),
+    (
+        TextKept(**ROW, text="t-0", part="output", key="ab12", file="f", offset=7, bytes=310, digest="d"),
+        "text",
+        "output kept, 310 bytes under key ab12",
+    ),
+    (
+        TextForgotten(time_ns=TIME_NS, keys=("ab12", "cd34"), reason="asked for"),
+        "forget",
+        "the keys ab12, cd34 were destroyed, and all text under it: asked for",
+    ),
+    (
+        TextDropped(time_ns=TIME_NS, count=1, first_ns=1, last_ns=2, reason="the disk is full"),
+        "lost",
+        "1 text not kept: the disk is full",
     ),
 ]
 

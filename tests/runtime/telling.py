@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 import guardsteer
-from guardsteer.audit import read
-from guardsteer.core.events import ActivationBegan, ActivationEnded, RowRevised
+from guardsteer.audit import activations_of, read, strengths_of, trail
 from tests.runtime.harness import POLICY, SPECIAL, Bench, batch, policy_file
 
 TOKENS = 14
@@ -41,7 +40,7 @@ def told(
     folder: Path, request: str, *, track: str = "", sequence: int = 0, without: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
     """Return all that the log tells of a row on one track, in order."""
-    left_out = {"time_ns", "track", *without}
+    left_out = {"time_ns", "monotonic_ns", "call", "track", *without}
     found = []
     for stored in read(folder / "log", request):
         event = stored.event
@@ -70,24 +69,9 @@ def strengths(
     vectors: tuple[str, ...] = ("one", "two", "three"),
 ) -> list[tuple[float, ...]]:
     """Return the strengths of every position, rebuilt from the log's activations and revisions alone."""
-    rows = [[0.0] * len(vectors) for _ in range(2 * length)]
-    begun: dict[str, ActivationBegan] = {}
-    for stored in read(folder / "log", request):
-        event = stored.event
-        if isinstance(event, RowRevised) and (event.track, event.sequence) == ("", sequence):
-            # The last token that stays is decided anew.
-            rows[event.position - 1 :] = [[0.0] * len(vectors) for _ in rows[event.position - 1 :]]
-            continue
-        if not isinstance(event, ActivationBegan | ActivationEnded):
-            continue
-        if (event.track, event.mode, event.sequence) != (track, mode, sequence):
-            continue
-        if isinstance(event, ActivationBegan):
-            begun[event.vector] = event
-            continue
-        assert begun.pop(event.vector).position == event.first
-        for position in range(event.first, event.last + 1):
-            rows[position][vectors.index(event.vector)] = event.applied
-    assert not begun, "every activation ends"
-    assert not any(map(any, rows[length:])), "nothing acts behind the row's end"
-    return [tuple(row) for row in rows[:length]]
+    told_of = trail(folder / "log", request)
+    row: Any = {"sequence": sequence, "track": track, "mode": mode}
+    assert all(activation.last is not None for activation in activations_of(told_of, **row))
+    found = strengths_of(told_of, **row)
+    assert max(found, default=0) < length, "nothing acts behind the row's end"
+    return [tuple(found.get(place, {}).get(name, 0.0) for name in vectors) for place in range(length)]

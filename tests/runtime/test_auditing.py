@@ -15,9 +15,8 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 import guardsteer
-from guardsteer.audit import open_journal, read, verify
+from guardsteer.audit import activations_of, open_journal, read, strengths_of, trail, verify
 from guardsteer.core.events import (
-    ActivationBegan,
     ActivationEnded,
     Attached,
     ClassifierFailed,
@@ -53,19 +52,15 @@ def run(model: Any, prompts: list[list[int]], **options: Any) -> list[list[int]]
 
 def rebuilt(folder: Path, request: str, sequence: int, length: int) -> list[tuple[float, ...]]:
     """Return the strengths of every position from the log's activations alone."""
-    rows = [[0.0] * 3 for _ in range(length)]
-    names = ["one", "two", "three"]
-    begun: dict[str, ActivationBegan] = {}
-    for stored in read(folder, request):
-        event = stored.event
-        if isinstance(event, ActivationBegan) and event.sequence == sequence:
-            begun[event.vector] = event
-        if isinstance(event, ActivationEnded) and event.sequence == sequence:
-            assert begun.pop(event.vector).position == event.first
-            for position in range(event.first, event.last + 1):
-                rows[position][names.index(event.vector)] = event.applied
-    assert not begun, "every activation ends"
-    return [tuple(row) for row in rows]
+    told = trail(folder, request)
+    ends = [activation.last for activation in activations_of(told, sequence=sequence)]
+    assert None not in ends, "every activation ends"
+    found = strengths_of(told, sequence=sequence)
+    assert max(found, default=0) < length, "nothing acts behind the row's end"
+    return [
+        tuple(found.get(position, {}).get(name, 0.0) for name in ("one", "two", "three"))
+        for position in range(length)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_candidate_that_is_the_policy_in_force_tells_just_what_that_does(way: 
         alone = run(guard, prompts, **options)
     with wrap(made, tmp_path, candidates={"same": file(tmp_path, POLICY)}) as guard:
         assert run(guard, prompts, guard=[{}] * len(prompts), **options) == alone
-    without = ("mode", "guard", "settings")
+    without = ("mode", "guard", "settings", "unrecorded")
     active = 0
     for n in range(len(prompts)):
         for sequence in range(options.get("num_return_sequences", 1)):
@@ -139,7 +139,7 @@ def test_a_candidates_probes_read_the_passes_of_the_policy_in_force(
     with wrap(made, tmp_path, live, classifiers=readers, candidates=candidates) as guard:
         found = run(guard, prompts, guard=[{}] * len(prompts), **options)
     assert found == alone
-    without = ("mode", "guard", "settings")
+    without = ("mode", "guard", "settings", "unrecorded")
     fired = []
     for n in range(len(prompts)):
         probed = told(tmp_path, f"r{n}", track="probed", without=without)
@@ -336,7 +336,7 @@ def test_a_call_that_raises_is_on_record_on_every_track(tmp_path: Path) -> None:
         pytest.raises(KeyError),
     ):
         run(guard, PROMPTS[:1], guard=[{}], streamer=Streamer())
-    without = ("mode", "guard", "settings")
+    without = ("mode", "guard", "settings", "unrecorded")
     assert told(tmp_path, "r0", track="same", without=without) == told(tmp_path, "r0", without=without)
     assert told(tmp_path, "r0", track="same")[-1]["error"] == "KeyError"
 
