@@ -18,10 +18,12 @@ __all__ = [
     "CARD_FILE",
     "FORMAT",
     "Card",
+    "CombinationCard",
     "DataCard",
     "LinearCard",
     "Measure",
     "Measured",
+    "MemberCard",
     "OperatingPoint",
     "PatternsCard",
     "ProbeCard",
@@ -149,7 +151,45 @@ class ProbeCard(_OutputsCard):
         return self
 
 
-Card: TypeAlias = LinearCard | PatternsCard | ProbeCard
+class MemberCard(_Closed):
+    """A member of a combination: a catalogue name or a path beside the card, and which classifier that was.
+
+    ``first_words``: it reads so many words at the beginning of a text and no more.
+    """
+
+    use: Annotated[str, Field(min_length=1, max_length=4096)]
+    digest: Digest
+    outputs: Outputs
+    first_words: Annotated[int, Field(ge=1, le=100_000)] | None = None
+
+
+class CombinationCard(_OutputsCard):
+    """A classifier made of others: what of their scores counts, and with a stack its table's digest."""
+
+    kind: Literal["combination"]
+    by: Literal["max", "mean", "stack"]
+    missing: Literal["closed", "without"] = "closed"
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    members: Annotated[tuple[MemberCard, ...], Field(min_length=2, max_length=64, strict=False)]
+    files: dict[Literal["weights.safetensors"], Digest] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> CombinationCard:
+        stacked = self.by == "stack"
+        if set(self.files) != ({"weights.safetensors"} if stacked else set()):
+            raise ValueError("files must name weights.safetensors for a stack, and nothing for max and mean")
+        if stacked and self.missing != "closed":
+            raise ValueError(
+                "a stack weighs all its members, so it cannot go on without one: missing: closed"
+            )
+        if len(self.outputs) == 1 and self.activation != "sigmoid":
+            raise ValueError("a single output needs the activation sigmoid")
+        if not stacked and any(member.outputs != self.outputs for member in self.members):
+            raise ValueError("max and mean are taken output by output: every member needs these outputs")
+        return self
+
+
+Card: TypeAlias = LinearCard | PatternsCard | ProbeCard | CombinationCard
 
 _CARD: TypeAdapter[Card] = TypeAdapter(Annotated[Card, Field(discriminator="kind")])
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from guardsteer.assets import Catalog, resolve
 from guardsteer.classify.artifact import read_file, read_tensors, read_vocabulary
-from guardsteer.classify.card import CARD_FILE, Card, LinearCard, PatternsCard, ProbeCard, read_card
+from guardsteer.classify.card import (
+    CARD_FILE,
+    Card,
+    CombinationCard,
+    LinearCard,
+    PatternsCard,
+    ProbeCard,
+    read_card,
+)
+from guardsteer.classify.combination import CombinationClassifier
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, Graph
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.patterns import PatternClassifier
@@ -28,7 +37,7 @@ PROBE_OUTPUTS: Final = ("score",)
 
 def load_classifier(
     spec: ClassifierSpec, base: Path, catalog: Catalog
-) -> PatternClassifier | LinearClassifier | Probe:
+) -> PatternClassifier | LinearClassifier | CombinationClassifier | Probe:
     """Return the classifier that a policy in the folder ``base`` asks for.
 
     Raises ``ClassifierError`` where its files are damaged, ``AssetError`` where there are none.
@@ -43,7 +52,7 @@ def load_classifier(
             )
         except ClassifierError as error:
             raise ClassifierError(f"classifier {spec.name}: {error}") from error
-    return load_folder(_folder(spec.use, base, catalog))
+    return load_folder(_folder(spec.use, base, catalog), catalog)
 
 
 def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str, ...]:
@@ -60,9 +69,18 @@ def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str,
     return ("match",) if isinstance(card, PatternsCard) else card.outputs
 
 
-def load_folder(folder: Path) -> PatternClassifier | LinearClassifier | Probe:
-    """Return the classifier in a folder. Raises ``ClassifierError`` where its files are damaged."""
+def load_folder(
+    folder: Path, catalog: Catalog | None = None
+) -> PatternClassifier | LinearClassifier | CombinationClassifier | Probe:
+    """Return the classifier in a folder; ``catalog`` finds the members of a combination.
+
+    Raises ``ClassifierError`` where its files are damaged, or a member is another than the card names.
+    """
     card: Card = read_card(folder)
+    if isinstance(card, CombinationCard):
+        from guardsteer.classify.combination_files import load_combination
+
+        return load_combination(folder, card, catalog or Catalog())
     if isinstance(card, ProbeCard):
         from guardsteer.classify.probe import load_probe
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from guardsteer.classify.schedule import Schedule
 
-__all__ = ["Rereader", "RereadState"]
+__all__ = ["RereadState", "Rereader"]
 
 
 class Rereader(Protocol):

@@ -20,7 +20,7 @@ from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import ClassifierError
 
-__all__ = ["LinearModel", "write_card", "write_linear", "write_probe"]
+__all__ = ["LinearModel", "write_card", "write_folder", "write_linear", "write_probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def write_linear(folder: Path, model: LinearModel, about: Mapping[str, Any]) -> 
         "activation": model.activation,
         "vectorizer": settings.model_dump(mode="json"),
     }
-    _write(folder, card, files)
+    write_folder(folder, card, files)
 
 
 def write_probe(
@@ -103,15 +103,15 @@ def write_probe(
     }
     if measure != "projection":
         card["measure"] = measure
-    _write(folder, card, {WEIGHTS_FILE: write_tensors(tensors)})
+    write_folder(folder, card, {WEIGHTS_FILE: write_tensors(tensors)})
 
 
 def write_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Write ``classifier.json``. Raises ``ClassifierError`` where the loader would refuse it."""
-    _write(folder, card, {})
+    write_folder(folder, card, {})
 
 
-def _write(folder: Path, card: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+def write_folder(folder: Path, card: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     """Write files, then the card that names their digests: it is what makes the folder an asset."""
     full = {"format": FORMAT, **card}
     if files:
