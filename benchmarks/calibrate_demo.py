@@ -28,13 +28,13 @@ from guardsteer.demo import load_model
 from guardsteer.demo.corpus.judge import facts_correct, has_flattery, is_refusal, tone_of
 from guardsteer.demo.corpus.tickets import Ticket, draw_ticket
 from guardsteer.host import fingerprint
-from guardsteer.lab.calibrate import STRENGTHS, Place, Search, calibrate
-from guardsteer.lab.gates import with_gates
-from guardsteer.lab.measuring import Bounds, Check, Goal, Parts, Study
-from guardsteer.lab.metrics import Metric
-from guardsteer.lab.prompts import Prompt
-from guardsteer.lab.report import calibration_page, save_page, sweep_page
-from guardsteer.lab.sweep import POSITIONS, sweep
+from guardsteer.lab.measure.gates import with_gates
+from guardsteer.lab.measure.measuring import Bounds, Check, Goal, Parts, Study
+from guardsteer.lab.metrics.text import Metric
+from guardsteer.lab.pairs.prompts import Prompt
+from guardsteer.lab.reports.report import calibration_page, save_page, sweep_page
+from guardsteer.lab.tuning.calibrate import STRENGTHS, Place, Search, calibrate
+from guardsteer.lab.tuning.sweep import POSITIONS, sweep
 from guardsteer.steer import Vector, find_artifact, load_vector, save_vector
 
 Trait = Literal["empathy", "sycophancy"]

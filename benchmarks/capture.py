@@ -32,12 +32,12 @@ from guardsteer.cli.models import DTYPES, load_model
 from guardsteer.demo import model_path
 from guardsteer.evaluate import bootstrap
 from guardsteer.host import SITES, find_layout, point_at
-from guardsteer.lab.captured import Captured, Shard, capture_pairs, merge_parts
-from guardsteer.lab.capturing import WINDOW_BATCHES, Capture, States
-from guardsteer.lab.contrast import ContrastPair
-from guardsteer.lab.moments import Sums
-from guardsteer.lab.positions import ASSISTANT_MEAN, LAST_PROMPT_TOKEN, PositionRule
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.capture.captured import Captured, Shard, capture_pairs, merge_parts
+from guardsteer.lab.capture.capturing import WINDOW_BATCHES, Capture, States
+from guardsteer.lab.capture.moments import Sums
+from guardsteer.lab.capture.positions import ASSISTANT_MEAN, LAST_PROMPT_TOKEN, PositionRule
+from guardsteer.lab.pairs.contrast import ContrastPair
+from guardsteer.lab.recipes.recipe import load_recipe
 
 MOST_TIMES_BARE = 1.15
 MOST_MEGABYTES = 200.0

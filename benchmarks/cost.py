@@ -35,7 +35,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LogitsProcessor, PreT
 import guardsteer
 from guardsteer.classify.probe import Probe
 from guardsteer.host import fingerprint
-from guardsteer.lab.train_classifier import About, Example, Settings, train
+from guardsteer.lab.classifiers.train import About, Example, Settings, train
 from guardsteer.runtime.admission import admit
 from guardsteer.runtime.generation import Generation
 from guardsteer.runtime.halting import Fallback

@@ -29,7 +29,7 @@ from guardsteer.demo.corpus.judge import facts_correct, has_flattery, is_refusal
 from guardsteer.demo.corpus.tickets import Ticket, draw_ticket
 from guardsteer.evaluate import wilson
 from guardsteer.host import fingerprint
-from guardsteer.lab.effects import random_like
+from guardsteer.lab.measure.effects import random_like
 from guardsteer.steer import find_artifact, load_vector
 
 SEED = 90_210

@@ -30,7 +30,7 @@ from guardsteer.classify import LinearClassifier, Probe, load_folder
 from guardsteer.classify.writing import write_card, write_linear, write_probe
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import AssetError
-from guardsteer.lab.sklearn_models import from_sklearn
+from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 __all__ = ["check", "main", "mutate", "write_originals"]
 

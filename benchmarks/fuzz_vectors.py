@@ -28,8 +28,8 @@ from benchmarks._mutations import changed_tree, mutated
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import AssetError, BindingError, VectorError
 from guardsteer.host import Fingerprint
-from guardsteer.lab.contrast import FEWEST_PAIRS, pair_mistakes
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.pairs.contrast import FEWEST_PAIRS, pair_mistakes
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.steer.artifact import ModelBinding, VectorCard, card_digest
 from guardsteer.steer.vectors import Vector, load_vector, make_vector, save_vector
 

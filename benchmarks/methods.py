@@ -35,17 +35,26 @@ from guardsteer.demo import load_model
 from guardsteer.demo.corpus.judge import facts_correct
 from guardsteer.demo.corpus.tickets import Split, Ticket, draw_ticket
 from guardsteer.host import find_layout, fingerprint, point_at
-from guardsteer.lab.captured import Captured, Keep, capture_pairs
-from guardsteer.lab.capturing import Capture
-from guardsteer.lab.contrast import Recipe
-from guardsteer.lab.effects import Bench, Push
-from guardsteer.lab.extract import extract
-from guardsteer.lab.importing import About, import_vector
-from guardsteer.lab.measuring import Bounds, Check, Goal, Measured, Parts, Study, estimate_json, measure
-from guardsteer.lab.methods import METHODS
-from guardsteer.lab.positions import LAST_PROMPT_TOKEN
-from guardsteer.lab.readings import NEGATIVE, POSITIVE
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.capture.captured import Captured, Keep, capture_pairs
+from guardsteer.lab.capture.capturing import Capture
+from guardsteer.lab.capture.positions import LAST_PROMPT_TOKEN
+from guardsteer.lab.capture.readings import NEGATIVE, POSITIVE
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.extraction.importing import About, import_vector
+from guardsteer.lab.extraction.methods import METHODS
+from guardsteer.lab.measure.effects import Bench, Push
+from guardsteer.lab.measure.measuring import (
+    Bounds,
+    Check,
+    Goal,
+    Measured,
+    Parts,
+    Study,
+    estimate_json,
+    measure,
+)
+from guardsteer.lab.pairs.contrast import Recipe
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.steer import Vector
 from guardsteer.steer.artifact import MethodName
 from guardsteer.steer.interchange_sae import read_sae_feature

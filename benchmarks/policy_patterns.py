@@ -28,7 +28,7 @@ from guardsteer.classify import load_classifier
 from guardsteer.core.policy import ClassifierSpec, Policy
 from guardsteer.errors import AssetError
 from guardsteer.evaluate import Estimate, wilson
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.rules import compile_policy, load_policy
 
 __all__ = ["Share", "main", "measure"]

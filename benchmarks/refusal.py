@@ -27,10 +27,10 @@ from guardsteer.demo.answering import answer
 from guardsteer.demo.corpus.judge import facts_correct, is_refusal
 from guardsteer.demo.corpus.tickets import Split, Ticket, draw_ticket
 from guardsteer.evaluate import wilson
-from guardsteer.lab.effects import random_like
-from guardsteer.lab.importing import About
-from guardsteer.lab.prompts import Prompt
-from guardsteer.lab.refusal import Refusal, judge_refusal
+from guardsteer.lab.extraction.importing import About
+from guardsteer.lab.extraction.refusal import Refusal, judge_refusal
+from guardsteer.lab.measure.effects import random_like
+from guardsteer.lab.pairs.prompts import Prompt
 from guardsteer.steer import Vector
 
 SEED = 70_331

@@ -30,7 +30,7 @@ from sklearn.linear_model import SGDClassifier
 from guardsteer.classify import LinearClassifier, PatternClassifier, load_folder
 from guardsteer.classify.writing import write_linear
 from guardsteer.core.signals import TextClassifier, TextState
-from guardsteer.lab.sklearn_models import from_sklearn
+from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 __all__ = ["classifiers", "main", "measure", "measure_rows", "memory_of", "tokens_of"]
 

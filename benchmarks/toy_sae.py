@@ -26,9 +26,9 @@ from torch import Tensor
 from guardsteer.demo import load_model
 from guardsteer.demo.corpus.tickets import draw_tickets
 from guardsteer.host import find_layout, point_at, render_chat
-from guardsteer.lab.capturing import Capture, States
-from guardsteer.lab.positions import GENERATED_TOKENS
-from guardsteer.lab.readings import POSITIVE, Reading
+from guardsteer.lab.capture.capturing import Capture, States
+from guardsteer.lab.capture.positions import GENERATED_TOKENS
+from guardsteer.lab.capture.readings import POSITIVE, Reading
 
 DIALOGUES = 1200
 HELD_OUT_SHARE = 0.1

@@ -18,13 +18,13 @@ from guardsteer.assets import Catalog
 from guardsteer.core.policy import Position
 from guardsteer.demo import load_model
 from guardsteer.demo.corpus.tickets import Split, draw_tickets
-from guardsteer.lab.calibration import Rung, Saturation, saturation
-from guardsteer.lab.effects import Bench, Push, random_like
-from guardsteer.lab.extract import extract
-from guardsteer.lab.measuring import BOUNDS, Check, Goal, Measured, Parts, Study, measure
-from guardsteer.lab.prompts import Prompt, few, load_prompts
-from guardsteer.lab.recipe import load_recipe
-from guardsteer.lab.sweep import Spot, sweep
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.measure.effects import Bench, Push, random_like
+from guardsteer.lab.measure.measuring import BOUNDS, Check, Goal, Measured, Parts, Study, measure
+from guardsteer.lab.pairs.prompts import Prompt, few, load_prompts
+from guardsteer.lab.recipes.recipe import load_recipe
+from guardsteer.lab.tuning.calibration import Rung, Saturation, saturation
+from guardsteer.lab.tuning.sweep import Spot, sweep
 
 __all__ = ["DEMO", "STRENGTHS", "Dose", "Step", "Trial", "doses", "load", "parts"]
 

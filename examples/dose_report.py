@@ -15,11 +15,11 @@ from examples.warm_when_hostile import talk
 from guardsteer.assets import Catalog
 from guardsteer.errors import GuardsteerError
 from guardsteer.evaluate import Estimate
-from guardsteer.lab.charts import Dot, Line, chart
-from guardsteer.lab.measuring import BOUNDS, Measured
-from guardsteer.lab.prompts import few, load_prompts
-from guardsteer.lab.recipe import load_recipe
-from guardsteer.lab.sweep import line as spot_line
+from guardsteer.lab.measure.measuring import BOUNDS, Measured
+from guardsteer.lab.pairs.prompts import few, load_prompts
+from guardsteer.lab.recipes.recipe import load_recipe
+from guardsteer.lab.tuning.sweep import line as spot_line
+from guardsteer.pages.charts import Dot, Line, chart
 
 __all__ = ["main", "picture", "replies", "table"]
 

@@ -35,9 +35,9 @@ from guardsteer.demo.corpus.judge import tone_of
 from guardsteer.errors import ClassifierError, GuardsteerError
 from guardsteer.host import find_layout, fingerprint, render_chat
 from guardsteer.host.capture import capture
-from guardsteer.lab.fitting import About, Settings
-from guardsteer.lab.measures import metrics_for, with_intervals
-from guardsteer.lab.train_probe import best_block, train_probe
+from guardsteer.lab.classifiers.fitting import About, Settings
+from guardsteer.lab.metrics.agreement import metrics_for, with_intervals
+from guardsteer.lab.probes.train import best_block, train_probe
 from guardsteer.runtime import wrap
 
 __all__ = ["Read", "judged", "learn", "main", "read", "steered"]

@@ -11,8 +11,8 @@ import sys
 
 from examples.dose import Trial
 from examples.dose_report import main
-from guardsteer.lab.measuring import Check, Goal
-from guardsteer.lab.metrics import pattern, vader
+from guardsteer.lab.measure.measuring import Check, Goal
+from guardsteer.lab.metrics.text import pattern, vader
 
 __all__ = ["TRIAL"]
 

@@ -22,10 +22,10 @@ from guardsteer.assets import Catalog
 from guardsteer.errors import GuardsteerError
 from guardsteer.evaluate import Estimate, mean_interval
 from guardsteer.host import render_chat
-from guardsteer.lab.effects import random_like
-from guardsteer.lab.extract import extract
-from guardsteer.lab.prompts import Prompt, recipe_prompts
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.measure.effects import random_like
+from guardsteer.lab.pairs.prompts import Prompt, recipe_prompts
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.rules import parse_policy
 from guardsteer.runtime import wrap
 from guardsteer.steer import Vector

@@ -12,7 +12,7 @@ from typing import Any
 import re2
 
 from guardsteer.evaluate.vader import compounds
-from guardsteer.lab.prompts import Prompt
+from guardsteer.lab.pairs.prompts import Prompt
 
 __all__ = ["rubric", "scores"]
 

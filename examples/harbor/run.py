@@ -33,13 +33,13 @@ from guardsteer.demo.corpus.judge import facts_correct, is_refusal
 from guardsteer.demo.corpus.tickets import Split, Ticket, draw_ticket
 from guardsteer.errors import VectorError
 from guardsteer.evaluate import Estimate, bootstrap, mean_interval
-from guardsteer.lab.calibrate import Search, calibrate
-from guardsteer.lab.effects import random_like, schedule_text
-from guardsteer.lab.extract import extract
-from guardsteer.lab.measuring import Bounds, Check, Goal, Parts, Study
-from guardsteer.lab.prompts import Prompt
-from guardsteer.lab.recipe import load_recipe
-from guardsteer.lab.sweep import sweep
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.measure.effects import random_like, schedule_text
+from guardsteer.lab.measure.measuring import Bounds, Check, Goal, Parts, Study
+from guardsteer.lab.pairs.prompts import Prompt
+from guardsteer.lab.recipes.recipe import load_recipe
+from guardsteer.lab.tuning.calibrate import Search, calibrate
+from guardsteer.lab.tuning.sweep import sweep
 from guardsteer.steer import Recommendation, Vector
 
 __all__ = ["draw", "main", "policy_text"]

@@ -21,14 +21,14 @@ from examples.pictures import save_picture
 from examples.warm_when_hostile import talk
 from guardsteer.assets import Catalog
 from guardsteer.errors import GuardsteerError
-from guardsteer.lab.charts import Dot, Line, chart
-from guardsteer.lab.effects import Bench, Push, random_like
-from guardsteer.lab.extract import extract
-from guardsteer.lab.measuring import Goal, Measured, Parts, Study, measure
-from guardsteer.lab.metrics import vader
-from guardsteer.lab.prompts import few, load_prompts
-from guardsteer.lab.recipe import load_recipe
-from guardsteer.lab.sweep import POSITIONS, Spot, Sweep, sweep
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.measure.effects import Bench, Push, random_like
+from guardsteer.lab.measure.measuring import Goal, Measured, Parts, Study, measure
+from guardsteer.lab.metrics.text import vader
+from guardsteer.lab.pairs.prompts import few, load_prompts
+from guardsteer.lab.recipes.recipe import load_recipe
+from guardsteer.lab.tuning.sweep import POSITIONS, Spot, Sweep, sweep
+from guardsteer.pages.charts import Dot, Line, chart
 from guardsteer.steer import Vector
 
 __all__ = ["best_separated", "judged", "main", "picture", "table"]

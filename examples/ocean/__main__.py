@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from examples.dose import Trial
 from examples.dose_report import main
-from guardsteer.lab.measuring import Check, Goal
-from guardsteer.lab.metrics import pattern
-from guardsteer.lab.prompts import Prompt
+from guardsteer.lab.measure.measuring import Check, Goal
+from guardsteer.lab.metrics.text import pattern
+from guardsteer.lab.pairs.prompts import Prompt
 
 __all__ = ["TRIAL", "sea_words"]
 

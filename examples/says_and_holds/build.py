@@ -25,14 +25,14 @@ from guardsteer.assets import Catalog
 from guardsteer.demo import load_model
 from guardsteer.host import find_layout, fingerprint, render_chat
 from guardsteer.host.capture import capture
-from guardsteer.lab.classifier_data import Example
-from guardsteer.lab.extract import extract
-from guardsteer.lab.fitting import About, Settings, Training
-from guardsteer.lab.recipe import load_recipe
-from guardsteer.lab.text_probe import PENALTIES
-from guardsteer.lab.train_classifier import train
-from guardsteer.lab.train_probe import best_block, train_probe
-from guardsteer.lab.vector_probe import probe_of
+from guardsteer.lab.classifiers.data import Example
+from guardsteer.lab.classifiers.fitting import About, Settings, Training
+from guardsteer.lab.classifiers.train import train
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.probes.of_text import PENALTIES
+from guardsteer.lab.probes.of_vector import probe_of
+from guardsteer.lab.probes.train import best_block, train_probe
+from guardsteer.lab.recipes.recipe import load_recipe
 
 __all__ = ["build_backwards", "build_probe", "build_says", "main"]
 

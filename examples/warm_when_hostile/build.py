@@ -31,10 +31,10 @@ from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.errors import ClassifierError, GuardsteerError
 from guardsteer.host import fingerprint
-from guardsteer.lab.classifier_data import Example, Part, part_of
-from guardsteer.lab.extract import extract
-from guardsteer.lab.fitting import About, Settings
-from guardsteer.lab.train_classifier import train
+from guardsteer.lab.classifiers.data import Example, Part, part_of
+from guardsteer.lab.classifiers.fitting import About, Settings
+from guardsteer.lab.classifiers.train import train
+from guardsteer.lab.extraction.extract import extract
 from guardsteer.steer import Recommendation, Vector, recommend, save_vector
 
 __all__ = ["CALM", "HOSTILE", "SETTINGS", "main", "part", "train_hostility", "warmth"]

@@ -60,8 +60,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show_one(args: argparse.Namespace) -> int:
     from guardsteer.classify.card import read_card
-    from guardsteer.lab.classifier_eval_file import plain_evaluation, read_evaluation
-    from guardsteer.lab.classifier_readme import readme_of
+    from guardsteer.lab.classifiers.eval_file import plain_evaluation, read_evaluation
+    from guardsteer.lab.classifiers.readme import readme_of
 
     folder = classifiers_eval.folder_of(args.classifier)
     if args.json:

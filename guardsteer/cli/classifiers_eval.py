@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from guardsteer.cli import frame
 
 if TYPE_CHECKING:
-    from guardsteer.lab.classifier_data import Example
-    from guardsteer.lab.classifier_eval import Evaluation
-    from guardsteer.lab.classifier_eval_stream import Tokens
+    from guardsteer.lab.classifiers.data import Example
+    from guardsteer.lab.classifiers.eval_stream import Tokens
+    from guardsteer.lab.classifiers.evaluate import Evaluation
 
 __all__ = ["add", "folder_of", "run"]
 
@@ -71,11 +71,11 @@ def folder_of(given: str) -> Path:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the figures. Mistakes leave as ``GuardsteerError``."""
-    from guardsteer.lab.classifier_eval_file import plain_evaluation, write_evaluation
-    from guardsteer.lab.classifier_eval_page import evaluation_page
-    from guardsteer.lab.classifier_eval_text import evaluation_lines
-    from guardsteer.lab.classifier_readme import write_readme
-    from guardsteer.lab.report import save_page
+    from guardsteer.lab.classifiers.eval_file import plain_evaluation, write_evaluation
+    from guardsteer.lab.classifiers.eval_page import evaluation_page
+    from guardsteer.lab.classifiers.eval_text import evaluation_lines
+    from guardsteer.lab.classifiers.readme import write_readme
+    from guardsteer.lab.reports.report import save_page
 
     folder = folder_of(args.classifier)
     found, threshold, rows = _tried(args, folder)
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tried(args: argparse.Namespace, folder: Path) -> tuple[Evaluation, float, int]:
     """Return the evaluation, the threshold and the number of rows."""
-    from guardsteer.lab.classifier_trial import (
+    from guardsteer.lab.classifiers.trial import (
         load_reader,
         threshold_of,
         try_in_disguise,
@@ -147,9 +147,9 @@ def _rows(
     args: argparse.Namespace, folder: Path
 ) -> tuple[list[Example], str | None, str | None, tuple[str, ...]]:
     """Return the rows, the positive label, the label apart, and the failures that the recipe tells."""
-    from guardsteer.lab.classifier_data import read_examples
-    from guardsteer.lab.classifier_recipe import load_classifier_recipe
-    from guardsteer.lab.train_recipe import unseen_rows
+    from guardsteer.lab.classifiers.data import read_examples
+    from guardsteer.lab.classifiers.recipe import load_classifier_recipe
+    from guardsteer.lab.classifiers.train_recipe import unseen_rows
 
     if args.data is not None:
         rows = read_examples(args.data, text_column=args.text_column, label_column=args.label_column)
@@ -161,7 +161,7 @@ def _rows(
 
 
 def _tokens(given: str | None) -> tuple[Tokens, str]:
-    from guardsteer.lab.classifier_eval_stream import pieces
+    from guardsteer.lab.classifiers.eval_stream import pieces
 
     if given is None:
         return pieces, ""

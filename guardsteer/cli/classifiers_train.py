@@ -10,7 +10,7 @@ from guardsteer.cli import frame
 from guardsteer.cli.classifiers_eval import folder_of
 
 if TYPE_CHECKING:
-    from guardsteer.lab.fitting import Settings
+    from guardsteer.lab.classifiers.fitting import Settings
 
 __all__ = ["add", "run"]
 
@@ -62,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _from_recipe(args: argparse.Namespace) -> int:
-    from guardsteer.lab.classifier_eval_page import evaluation_page
-    from guardsteer.lab.classifier_eval_text import figure
-    from guardsteer.lab.report import save_page
-    from guardsteer.lab.train_recipe import train_recipe
+    from guardsteer.lab.classifiers.eval_page import evaluation_page
+    from guardsteer.lab.classifiers.eval_text import figure
+    from guardsteer.lab.classifiers.train_recipe import train_recipe
+    from guardsteer.lab.reports.report import save_page
 
     built = train_recipe(folder_of(args.recipe), args.sets, args.out, frame.progress)
     evaluation = built.evaluation
@@ -93,9 +93,9 @@ def _from_recipe(args: argparse.Namespace) -> int:
 
 def _from_table(args: argparse.Namespace) -> int:
     from guardsteer.errors import ClassifierError
-    from guardsteer.lab.classifier_data import read_examples
-    from guardsteer.lab.fitting import About
-    from guardsteer.lab.train_classifier import train
+    from guardsteer.lab.classifiers.data import read_examples
+    from guardsteer.lab.classifiers.fitting import About
+    from guardsteer.lab.classifiers.train import train
 
     if args.report is not None or args.sets is not None:
         raise ClassifierError(
@@ -119,7 +119,7 @@ def _from_table(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> Settings:
     from guardsteer.errors import ClassifierError
-    from guardsteer.lab.fitting import Settings
+    from guardsteer.lab.classifiers.fitting import Settings
 
     shortest, longest = args.ngrams
     if not 1 <= shortest <= longest or args.features < 1 or args.prefixes < 0 or args.seed < 0:

@@ -13,8 +13,8 @@ from guardsteer.cli.models import add_dtype
 from guardsteer.errors import RequestError
 
 if TYPE_CHECKING:
-    from guardsteer.lab.measuring import Parts
-    from guardsteer.lab.prepare import Metrics, Settings
+    from guardsteer.lab.measure.measuring import Parts
+    from guardsteer.lab.prepare.prepare import Metrics, Settings
 
 __all__ = ["register", "run"]
 
@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     """Prepare; status 1 where the policy cannot run or leaves a window. Mistakes are ``GuardsteerError``."""
     from guardsteer.assets import Catalog
     from guardsteer.cli.models import load_model
-    from guardsteer.lab.prepare import PAGE, prepare
-    from guardsteer.lab.prepare_settings import check_settings
+    from guardsteer.lab.prepare.prepare import PAGE, prepare
+    from guardsteer.lab.prepare.settings import check_settings
 
     if args.threads is not None:
         import torch
@@ -132,9 +132,9 @@ def _run_words(args: argparse.Namespace) -> list[str]:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from guardsteer.lab.calibrate import STRENGTHS
-    from guardsteer.lab.prepare import Settings
-    from guardsteer.lab.sweep import STRENGTHS as SWEEP_STRENGTHS
+    from guardsteer.lab.prepare.prepare import Settings
+    from guardsteer.lab.tuning.calibrate import STRENGTHS
+    from guardsteer.lab.tuning.sweep import STRENGTHS as SWEEP_STRENGTHS
 
     return Settings(
         metrics=_metrics(args.metric, args.lower),
@@ -157,8 +157,8 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _metrics(given: list[str], lower: list[str]) -> Metrics:
-    from guardsteer.lab.metrics import metric_named
-    from guardsteer.lab.prepare import Metrics
+    from guardsteer.lab.measure.metrics import metric_named
+    from guardsteer.lab.prepare.prepare import Metrics
 
     of: dict[str, str] = {}
     every = None
@@ -184,7 +184,7 @@ def _above(given: float | None, option: str, least: float) -> float | None:
 
 
 def _prompts(path: Path | None) -> Parts | None:
-    from guardsteer.lab.measuring import Parts
-    from guardsteer.lab.prompts import load_prompts, split_prompts
+    from guardsteer.lab.measure.measuring import Parts
+    from guardsteer.lab.pairs.prompts import load_prompts, split_prompts
 
     return None if path is None else Parts(*split_prompts(load_prompts(path)))

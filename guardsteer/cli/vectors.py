@@ -128,9 +128,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _extract(args: argparse.Namespace) -> int:
     from guardsteer.host import Fingerprint
-    from guardsteer.lab.captured import load_parts
-    from guardsteer.lab.extract import extract
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.capture.captured import load_parts
+    from guardsteer.lab.extraction.extract import extract
+    from guardsteer.lab.recipes.recipe import load_recipe
     from guardsteer.steer import save_vector
 
     folder = recipe_folder(args.recipe)

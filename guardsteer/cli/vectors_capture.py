@@ -45,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
     """Capture; mistakes leave as ``GuardsteerError``. What is in ``--out`` already is not read again."""
     from guardsteer.cli.recipes import recipe_folder
     from guardsteer.host import fingerprint
-    from guardsteer.lab.captured import Keep, Shard, capture_pairs, part_path
-    from guardsteer.lab.capturing import Capture
-    from guardsteer.lab.extract import find_place_to_read
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.capture.captured import Keep, Shard, capture_pairs, part_path
+    from guardsteer.lab.capture.capturing import Capture
+    from guardsteer.lab.extraction.extract import find_place_to_read
+    from guardsteer.lab.recipes.recipe import load_recipe
 
     shard = Shard.parse(args.shard)
     recipe = load_recipe(recipe_folder(args.recipe))

@@ -13,9 +13,9 @@ from guardsteer.cli.models import add_dtype, load_model
 if TYPE_CHECKING:
     from guardsteer.assets import Catalog
     from guardsteer.host import Fingerprint
-    from guardsteer.lab.composition import Composition
-    from guardsteer.lab.prompts import Prompt
-    from guardsteer.lab.uses import Uses
+    from guardsteer.lab.pairs.prompts import Prompt
+    from guardsteer.lab.tuning.composition import Composition
+    from guardsteer.lab.tuning.uses import Uses
 
 __all__ = ["add", "run"]
 
@@ -72,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
     from guardsteer.assets import Catalog
     from guardsteer.errors import VectorError
     from guardsteer.host import fingerprint
-    from guardsteer.lab.composition import compose
-    from guardsteer.lab.effects import Bench
-    from guardsteer.lab.model_metrics import bound
-    from guardsteer.lab.uses import goals_of
+    from guardsteer.lab.measure.effects import Bench
+    from guardsteer.lab.metrics.model import bound
+    from guardsteer.lab.tuning.composition import compose
+    from guardsteer.lab.tuning.uses import goals_of
 
     if bool(args.vectors) == (args.policy is not None):
         raise VectorError("vectors compose: give two or more VECTOR, or --policy, one of the two")
@@ -116,7 +116,7 @@ def _uses(
 ) -> Uses:
     from guardsteer.assets import find_policy
     from guardsteer.classify import outputs_of
-    from guardsteer.lab.uses import uses_of_policy, uses_of_vectors
+    from guardsteer.lab.tuning.uses import uses_of_policy, uses_of_vectors
     from guardsteer.rules import load_policy
 
     if args.policy is None:
@@ -130,7 +130,7 @@ def _uses(
 def _prompts(args: argparse.Namespace, uses: Uses) -> tuple[Prompt, ...]:
     """Return the prompts of --prompts, or as many of each recipe's test prompts."""
     from guardsteer.errors import AssetError
-    from guardsteer.lab.prompts import few, load_prompts, recipe_prompts
+    from guardsteer.lab.pairs.prompts import few, load_prompts, recipe_prompts
 
     if args.prompts is not None:
         return few(load_prompts(args.prompts), args.limit)
@@ -145,7 +145,7 @@ def _prompts(args: argparse.Namespace, uses: Uses) -> tuple[Prompt, ...]:
 def _report(args: argparse.Namespace, found: Composition, uses: Uses) -> int:
     import json
 
-    from guardsteer.lab.report import composition_page, save_page
+    from guardsteer.lab.reports.report import composition_page, save_page
 
     told = found.to_json()
     paths = {}

@@ -57,7 +57,7 @@ def run_import(args: argparse.Namespace) -> int:
     """Import; mistakes leave as ``GuardsteerError``."""
     from guardsteer.errors import VectorError
     from guardsteer.host import SITES
-    from guardsteer.lab.importing import About, import_vector
+    from guardsteer.lab.extraction.importing import About, import_vector
     from guardsteer.steer import save_vector
     from guardsteer.steer.interchange import read_foreign
     from guardsteer.steer.interchange_sae import read_sae_feature

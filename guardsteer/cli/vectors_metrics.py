@@ -21,7 +21,7 @@ def add(actions: frame.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List them."""
-    from guardsteer.lab.metrics import KINDS
+    from guardsteer.lab.measure.metrics import KINDS
 
     if args.json:
         kinds = [

@@ -13,7 +13,7 @@ from guardsteer.cli import frame
 from guardsteer.cli.models import add_dtype, load_model
 
 if TYPE_CHECKING:
-    from guardsteer.lab.fitting import Training
+    from guardsteer.lab.classifiers.fitting import Training
 
 __all__ = ["add", "add_train", "run", "run_train"]
 
@@ -86,10 +86,10 @@ def add_train(actions: frame.Subparsers) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, write and print the figures on the test texts. Mistakes leave as ``GuardsteerError``."""
-    from guardsteer.lab.classifier_data import read_examples
-    from guardsteer.lab.fitting import About
-    from guardsteer.lab.probe_recipe import OfTexts
-    from guardsteer.lab.text_probe import train_text_probe
+    from guardsteer.lab.classifiers.data import read_examples
+    from guardsteer.lab.classifiers.fitting import About
+    from guardsteer.lab.probes.of_text import train_text_probe
+    from guardsteer.lab.probes.recipe import OfTexts
 
     examples = read_examples(args.data, text_column=args.text_column, label_column=args.label_column)
     about = About(
@@ -120,8 +120,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the probe and print how well it tells the sides apart. Mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.recipes import recipe_folder
     from guardsteer.host import fingerprint
-    from guardsteer.lab.recipe import load_recipe
-    from guardsteer.lab.vector_probe import probe_of
+    from guardsteer.lab.probes.of_vector import probe_of
+    from guardsteer.lab.recipes.recipe import load_recipe
     from guardsteer.steer import load_vector
 
     recipe = load_recipe(recipe_folder(args.recipe))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 from guardsteer.cli import frame
 
 if TYPE_CHECKING:
-    from guardsteer.lab.contrast import ContrastPair, Recipe
+    from guardsteer.lab.pairs.contrast import ContrastPair, Recipe
 
 __all__ = ["add_check", "add_recipe", "run_check", "run_recipe"]
 
@@ -69,7 +69,7 @@ def add_recipe(actions: frame.Subparsers) -> None:
 def run_check(args: argparse.Namespace) -> int:
     """Check; mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.recipes import recipe_folder
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.recipes.recipe import load_recipe
 
     found = _told(load_recipe(recipe_folder(args.recipe)), as_json=args.json)
     return int(args.strict and found > 0)
@@ -77,10 +77,10 @@ def run_check(args: argparse.Namespace) -> int:
 
 def run_recipe(args: argparse.Namespace) -> int:
     """Write a recipe; mistakes leave as ``GuardsteerError``."""
-    from guardsteer.lab.contrast import Recipe
-    from guardsteer.lab.labelled_sets import load_labelled_pairs
-    from guardsteer.lab.pair_files import load_ab_pairs, load_text_pairs, write_recipe
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.pairs.contrast import Recipe
+    from guardsteer.lab.pairs.labelled_sets import load_labelled_pairs
+    from guardsteer.lab.pairs.pair_files import load_ab_pairs, load_text_pairs, write_recipe
+    from guardsteer.lab.recipes.recipe import load_recipe
 
     pairs: tuple[ContrastPair, ...]
     if args.ab is not None:
@@ -106,8 +106,8 @@ def run_recipe(args: argparse.Namespace) -> int:
 
 
 def _told(recipe: Recipe, *, as_json: bool) -> int:
-    from guardsteer.lab.contrast import Part
-    from guardsteer.lab.recipe_checks import check_recipe
+    from guardsteer.lab.pairs.contrast import Part
+    from guardsteer.lab.recipes.checks import check_recipe
 
     found = check_recipe(recipe)
     parts = {part: len(recipe.part(part)) for part in get_args(Part)}

@@ -12,7 +12,7 @@ from guardsteer.cli import frame
 from guardsteer.cli.models import add_dtype, load_model
 
 if TYPE_CHECKING:
-    from guardsteer.lab.methods.refusal import RefusalScores
+    from guardsteer.lab.extraction.methods.refusal import RefusalScores
 
 __all__ = ["add", "run"]
 
@@ -51,9 +51,9 @@ def add(actions: frame.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Find and save it; status 1 where no direction passes. Mistakes leave as ``GuardsteerError``."""
-    from guardsteer.lab.importing import About
-    from guardsteer.lab.prompts import load_prompts
-    from guardsteer.lab.refusal import judge_refusal
+    from guardsteer.lab.extraction.importing import About
+    from guardsteer.lab.extraction.refusal import judge_refusal
+    from guardsteer.lab.pairs.prompts import load_prompts
     from guardsteer.steer import save_vector
 
     harmful, harmless = load_prompts(args.harmful), load_prompts(args.harmless)

@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _page(vector: Vector, path: Path, out: Path) -> Path:
-    from guardsteer.lab.pages import save_page
-    from guardsteer.lab.report_vector import vector_page
+    from guardsteer.lab.reports.vector import vector_page
+    from guardsteer.pages.page import save_page
 
     text = vector_page(vector, _card_lines(vector, path), path.parent)
     return save_page(out / f"{vector.name}.html", text)

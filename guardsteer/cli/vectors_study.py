@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guardsteer.lab.contrast import Measure
-    from guardsteer.lab.measuring import Bounds, Check, Parts, Study
-    from guardsteer.lab.prompts import Prompt
+    from guardsteer.lab.measure.measuring import Bounds, Check, Parts, Study
+    from guardsteer.lab.pairs.contrast import Measure
+    from guardsteer.lab.pairs.prompts import Prompt
 
 __all__ = ["add_gates", "add_study", "bounds_of", "gated", "study_of"]
 
@@ -104,8 +104,8 @@ def add_gates(parser: argparse.ArgumentParser) -> None:
 def study_of(args: argparse.Namespace) -> Study:
     """Return the study, without the gates; ``AssetError`` for files and metrics that cannot be used."""
     from guardsteer.errors import AssetError
-    from guardsteer.lab.measuring import Check, Goal, Study
-    from guardsteer.lab.metrics import metric_named
+    from guardsteer.lab.measure.measuring import Check, Goal, Study
+    from guardsteer.lab.measure.metrics import metric_named
 
     measure = _measure(args)
     name = args.metric or (measure.metric if measure is not None else "")
@@ -122,8 +122,9 @@ def study_of(args: argparse.Namespace) -> Study:
 
 def gated(args: argparse.Namespace, study: Study, *, of: str) -> Study:
     """Return the study with the gates that were asked for, for the vector ``of``; raises as ``study_of``."""
-    from guardsteer.lab.gates import instructions_check, refusals_check, with_gates
-    from guardsteer.lab.metrics import metric_named, refusing
+    from guardsteer.lab.measure.gates import instructions_check, refusals_check, with_gates
+    from guardsteer.lab.measure.metrics import metric_named
+    from guardsteer.lab.metrics.text import refusing
 
     checks: list[Check] = []
     if args.refusal or args.safe_prompts:
@@ -138,7 +139,7 @@ def gated(args: argparse.Namespace, study: Study, *, of: str) -> Study:
 
 def bounds_of(args: argparse.Namespace) -> Bounds:
     """Return the bounds: those given, else the recipe's, else the usual ones."""
-    from guardsteer.lab.measuring import BOUNDS
+    from guardsteer.lab.measure.measuring import BOUNDS
 
     measure = None if args.metric else _measure(args)
     given = {
@@ -155,7 +156,7 @@ def bounds_of(args: argparse.Namespace) -> Bounds:
 
 def _measure(args: argparse.Namespace) -> Measure | None:
     from guardsteer.cli.recipes import recipe_folder
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.recipes.recipe import load_recipe
 
     return None if args.recipe is None else load_recipe(recipe_folder(args.recipe)).measure
 
@@ -163,9 +164,9 @@ def _measure(args: argparse.Namespace) -> Measure | None:
 def _prompts(args: argparse.Namespace) -> Parts:
     from guardsteer.cli.recipes import recipe_folder
     from guardsteer.errors import AssetError
-    from guardsteer.lab.measuring import Parts
-    from guardsteer.lab.prompts import few, load_prompts, recipe_prompts
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.measure.measuring import Parts
+    from guardsteer.lab.pairs.prompts import few, load_prompts, recipe_prompts
+    from guardsteer.lab.recipes.recipe import load_recipe
 
     if args.prompts is None and args.recipe is None:
         raise AssetError("give --prompts FILE, or --recipe DIR for the prompts of its pairs")
@@ -185,14 +186,14 @@ def _prompts(args: argparse.Namespace) -> Parts:
 
 
 def _parts(path: Path | None, limit: int) -> Parts | None:
-    from guardsteer.lab.prompts import load_prompts
+    from guardsteer.lab.pairs.prompts import load_prompts
 
     return None if path is None else _split(load_prompts(path), limit)
 
 
 def _split(prompts: tuple[Prompt, ...], limit: int) -> Parts:
-    from guardsteer.lab.measuring import Parts
-    from guardsteer.lab.prompts import few, split_prompts
+    from guardsteer.lab.measure.measuring import Parts
+    from guardsteer.lab.pairs.prompts import few, split_prompts
 
     tuning, test = split_prompts(prompts)
     return Parts(few(tuning, limit), few(test, limit))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from guardsteer.cli import frame
 
 if TYPE_CHECKING:
-    from guardsteer.lab.trace import Trace
+    from guardsteer.lab.where.trace import Trace
 
 __all__ = ["add", "run"]
 
@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     """Trace; status 1 where the cue has no effect to trace. Mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.models import load_model
     from guardsteer.cli.recipes import recipe_folder
-    from guardsteer.lab.recipe import load_recipe
-    from guardsteer.lab.report import save_page, trace_page
-    from guardsteer.lab.trace import trace
+    from guardsteer.lab.recipes.recipe import load_recipe
+    from guardsteer.lab.reports.report import save_page, trace_page
+    from guardsteer.lab.where.trace import trace
 
     recipe = load_recipe(recipe_folder(args.recipe))
     args.out.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is told before the work
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _table(found: Trace) -> list[str]:
-    from guardsteer.lab.trace import line
+    from guardsteer.lab.where.trace import line
 
     effect = found.effect
     told = (

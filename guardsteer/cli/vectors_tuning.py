@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guardsteer.core.policy import ScheduleSpec
-    from guardsteer.lab.calibrate import Place
-    from guardsteer.lab.measuring import Measured, Study
-    from guardsteer.lab.sweep import Sweep
+    from guardsteer.lab.measure.measuring import Measured, Study
+    from guardsteer.lab.tuning.calibrate import Place
+    from guardsteer.lab.tuning.sweep import Sweep
     from guardsteer.steer import Vector
 
 __all__ = ["add_calibrate", "add_sweep", "run_calibrate", "run_sweep"]
@@ -85,8 +85,8 @@ def add_calibrate(actions: frame.Subparsers) -> None:
 def run_sweep(args: argparse.Namespace) -> int:
     """Sweep; status 1 where steering helps nowhere. Mistakes leave as ``GuardsteerError``."""
     from guardsteer.cli.models import load_model
-    from guardsteer.lab.report import save_page, sweep_page
-    from guardsteer.lab.sweep import STRENGTHS, table
+    from guardsteer.lab.reports.report import save_page, sweep_page
+    from guardsteer.lab.tuning.sweep import STRENGTHS, table
 
     study = study_of(args)
     model, tokenizer = load_model(args.model)
@@ -109,8 +109,8 @@ def run_calibrate(args: argparse.Namespace) -> int:
     from guardsteer.cli.models import load_model
     from guardsteer.errors import VectorError
     from guardsteer.host import fingerprint
-    from guardsteer.lab.calibrate import STRENGTHS, Search, calibrate
-    from guardsteer.lab.report import calibration_page, save_page
+    from guardsteer.lab.reports.report import calibration_page, save_page
+    from guardsteer.lab.tuning.calibrate import STRENGTHS, Search, calibrate
     from guardsteer.steer import load_vector, save_vector
 
     study = study_of(args)
@@ -162,7 +162,7 @@ def run_calibrate(args: argparse.Namespace) -> int:
 
 
 def _told(found: Any, report: Path) -> list[str]:
-    from guardsteer.lab.calibrate import line
+    from guardsteer.lab.tuning.calibrate import line
 
     window, held_out = found.window, found.held_out
     lines = ["published" if found.verdict.publish else "not published"]
@@ -193,10 +193,10 @@ def _places(
     args: argparse.Namespace, model: Any, tokenizer: Any, vector: Vector, study: Study
 ) -> tuple[Place, ...]:
     """Return where to calibrate: at the given blocks, or where a sweep finds that steering helps most."""
-    from guardsteer.lab.calibrate import Place
-    from guardsteer.lab.prompts import few
-    from guardsteer.lab.report import save_page, sweep_page
-    from guardsteer.lab.sweep import POSITIONS, STRENGTHS
+    from guardsteer.lab.pairs.prompts import few
+    from guardsteer.lab.reports.report import save_page, sweep_page
+    from guardsteer.lab.tuning.calibrate import Place
+    from guardsteer.lab.tuning.sweep import POSITIONS, STRENGTHS
 
     if args.blocks is not None:
         return tuple(Place((block,), where) for block in args.blocks for where in POSITIONS[::2])
@@ -220,7 +220,7 @@ def _swept(
     study: Study,
     strengths: Sequence[float],
 ) -> Sweep:
-    from guardsteer.lab.sweep import sweep
+    from guardsteer.lab.tuning.sweep import sweep
 
     return sweep(
         model,
@@ -242,8 +242,8 @@ def _vectors(args: argparse.Namespace, model: Any, tokenizer: Any) -> list[Vecto
     from guardsteer.cli.recipes import recipe_folder
     from guardsteer.errors import VectorError
     from guardsteer.host import fingerprint
-    from guardsteer.lab.extract import extract
-    from guardsteer.lab.recipe import load_recipe
+    from guardsteer.lab.extraction.extract import extract
+    from guardsteer.lab.recipes.recipe import load_recipe
     from guardsteer.steer import load_vector
 
     if args.vector:

@@ -19,8 +19,8 @@ import numpy as np
 
 from guardsteer.classify import LinearClassifier, load_folder
 from guardsteer.demo.corpus.tickets import Ticket, draw_tickets
-from guardsteer.lab.classifier_data import Example
-from guardsteer.lab.train_classifier import About, Settings, train
+from guardsteer.lab.classifiers.data import Example
+from guardsteer.lab.classifiers.train import About, Settings, train
 
 __all__ = ["LABELS", "build", "main", "measure"]
 

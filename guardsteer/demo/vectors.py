@@ -25,8 +25,8 @@ from guardsteer.demo.answering import Shares, answer, shares
 from guardsteer.demo.corpus.pairs import Trait, contrast_pairs
 from guardsteer.demo.corpus.tickets import Ticket, draw_ticket
 from guardsteer.host import fingerprint
-from guardsteer.lab.effects import random_like
-from guardsteer.lab.extract import extract
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.measure.effects import random_like
 from guardsteer.rules import parse_policy
 from guardsteer.steer import Recommendation, Vector, recommend, save_vector
 

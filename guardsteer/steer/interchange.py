@@ -2,7 +2,7 @@
 
 GGUF control vectors (llama.cpp, repeng, EasySteer), CAST's ``.svec``, plain safetensors, NumPy and torch
 files. What is read has no model: it must be bound to one before
-it can steer (``guardsteer.lab.importing``).
+it can steer (``guardsteer.lab.extraction.importing``).
 """
 
 from __future__ import annotations

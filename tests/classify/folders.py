@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from guardsteer.classify.card import Measured
 from guardsteer.classify.writing import write_card, write_linear, write_probe
 from guardsteer.core.digests import digest_bytes
-from guardsteer.lab.sklearn_models import from_sklearn
+from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 FINGERPRINT = "b3:" + "5" * 64
 TEXTS = ["give me my money back now", "you are so very kind", "what time is it", "money money refund"]

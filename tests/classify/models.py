@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.classify.writing import write_linear
-from guardsteer.lab.sklearn_models import from_sklearn
+from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 # Scripts, ligatures, marks, whitespace of many kinds, and every trap of lowering and stripping.
 TEXTS = (

@@ -11,12 +11,12 @@ import pytest
 from guardsteer.classify.card import LinearCard, read_card
 from guardsteer.classify.load import load_folder
 from guardsteer.evaluate import Estimate
-from guardsteer.lab.classifier_eval import Evaluation
-from guardsteer.lab.classifier_eval_file import read_evaluation
-from guardsteer.lab.classifier_eval_text import FIGURES
-from guardsteer.lab.classifier_readme import readme_of
-from guardsteer.lab.classifier_recipe import load_classifier_recipe
-from guardsteer.lab.sources import SOURCES
+from guardsteer.lab.classifiers.eval_file import read_evaluation
+from guardsteer.lab.classifiers.eval_text import FIGURES
+from guardsteer.lab.classifiers.evaluate import Evaluation
+from guardsteer.lab.classifiers.readme import readme_of
+from guardsteer.lab.classifiers.recipe import load_classifier_recipe
+from guardsteer.lab.classifiers.sources import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent for path in (ROOT / "classifiers").glob("*/classifier.json"))

@@ -17,11 +17,11 @@ from guardsteer.classify import LinearClassifier, load_folder
 from guardsteer.classify.card import read_card
 from guardsteer.classify.probe import load_probe
 from guardsteer.errors import ClassifierError
-from guardsteer.lab.classifier_data import Example, part_of, read_examples
-from guardsteer.lab.measures import metrics_for, operating_points, with_intervals
-from guardsteer.lab.sklearn_models import from_sklearn
-from guardsteer.lab.train_classifier import About, Settings, train
-from guardsteer.lab.train_probe import train_probe
+from guardsteer.lab.classifiers.data import Example, part_of, read_examples
+from guardsteer.lab.classifiers.sklearn_models import from_sklearn
+from guardsteer.lab.classifiers.train import About, Settings, train
+from guardsteer.lab.metrics.agreement import metrics_for, operating_points, with_intervals
+from guardsteer.lab.probes.train import train_probe
 
 ANGRY = ("useless", "terrible", "awful", "broken again", "worst service", "angry")
 CALM = ("thanks", "lovely", "great help", "kind of you", "best service", "happy")

@@ -11,7 +11,7 @@ import pytest
 from guardsteer.classify.card import read_card
 from guardsteer.classify.writing import write_card
 from guardsteer.cli.main import main
-from guardsteer.lab.classifier_eval_file import read_evaluation
+from guardsteer.lab.classifiers.eval_file import read_evaluation
 
 ANGRY = [
     "awful",

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from guardsteer.cli.main import main
-from guardsteer.lab.captured import Captured, load_parts
+from guardsteer.lab.capture.captured import Captured, load_parts
 from guardsteer.steer import load_vector
 from tests.cli.test_vectors import model, recipe  # fixtures
 
@@ -74,7 +74,7 @@ def test_batches_of_1_and_32_and_shards_of_1_and_4_give_the_same(
 
 _KILLED_AFTER_A_SAVE = """
 import os, signal, sys
-import guardsteer.lab.captured as captured
+import guardsteer.lab.capture.captured as captured
 from guardsteer.cli.main import main
 
 save = captured.Captured.save

@@ -9,8 +9,8 @@ import pytest
 
 from guardsteer.classify.probe import load_probe
 from guardsteer.cli.main import main
-from guardsteer.lab.extract import extract
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.steer import save_vector
 from tests.lab.chats import chat_model, chat_tokenizer
 

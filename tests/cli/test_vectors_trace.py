@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from guardsteer.cli.main import main
-from guardsteer.lab.pair_files import write_recipe
+from guardsteer.lab.pairs.pair_files import write_recipe
 from guardsteer.steer import save_vector
 from tests.lab.chats import chat_tokenizer, recipe
 from tests.lab.studies import lettered
-from tests.lab.test_trace import carried_at, sided
+from tests.lab.where.test_trace import carried_at, sided
 
 
 def _saved(folder: Path, model: Any) -> Path:

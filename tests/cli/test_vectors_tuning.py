@@ -12,8 +12,8 @@ import pytest
 from guardsteer.assets import Catalog
 from guardsteer.cli.main import main
 from guardsteer.cli.vectors_study import add_gates, add_study, bounds_of, gated, study_of
-from guardsteer.lab.metrics import KINDS
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.measure.metrics import KINDS
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.steer import load_vector, save_vector
 from tests.lab.studies import lettered, parts
 

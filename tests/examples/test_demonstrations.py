@@ -23,11 +23,11 @@ from examples.pictures import save_picture, save_trace
 from guardsteer.classify.probe import Probe, load_probe
 from guardsteer.demo import load_model
 from guardsteer.host import find_layout, fingerprint
-from guardsteer.lab.charts import Dot, Line, chart
-from guardsteer.lab.extract import extract
-from guardsteer.lab.measuring import Goal
-from guardsteer.lab.prompts import user_prompt
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.extraction.extract import extract
+from guardsteer.lab.measure.measuring import Goal
+from guardsteer.lab.pairs.prompts import user_prompt
+from guardsteer.lab.recipes.recipe import load_recipe
+from guardsteer.pages.charts import Dot, Line, chart
 from guardsteer.rules import load_policy
 from tests.lab.chats import chat_model, chat_tokenizer
 

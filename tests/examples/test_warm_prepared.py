@@ -6,7 +6,7 @@ from pathlib import Path
 
 import guardsteer
 from guardsteer.cli.models import load_model
-from guardsteer.lab.prepare import Settings, prepare
+from guardsteer.lab.prepare.prepare import Settings, prepare
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "warm_when_hostile"
 

@@ -21,7 +21,7 @@ from guardsteer.assets import Catalog
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.errors import AssetError, RequestError
-from guardsteer.lab.recipe import load_recipe
+from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.rules import load_policy
 from guardsteer.steer import Vector
 from tests.lab.chats import chat_model, chat_tokenizer

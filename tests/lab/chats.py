@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from guardsteer.lab.contrast import ContrastPair, Recipe, Side, Split
+from guardsteer.lab.pairs.contrast import ContrastPair, Recipe, Side, Split
 from tests.models import tiny
 
 __all__ = ["ALL", "VOCABULARY", "chat_model", "chat_tokenizer", "pairs", "recipe"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from guardsteer.lab.prompts import Prompt
+from guardsteer.lab.pairs.prompts import Prompt
 from tests.lab.chats import chat_model, chat_tokenizer
 
 __all__ = ["HOPELESS", "METRIC", "POLICY", "model_folder", "nothing", "write_pairs", "write_recipe_folder"]

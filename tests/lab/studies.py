@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from guardsteer.host import fingerprint
-from guardsteer.lab.measuring import Bounds, Goal, Parts, Study
-from guardsteer.lab.prompts import Prompt, user_prompt
+from guardsteer.lab.measure.measuring import Bounds, Goal, Parts, Study
+from guardsteer.lab.pairs.prompts import Prompt, user_prompt
 from guardsteer.steer import Separation, Vector, make_vector
 from guardsteer.steer.artifact import ModelBinding, VectorCard
 from tests.lab.chats import chat_model, chat_tokenizer

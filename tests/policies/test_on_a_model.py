@@ -12,7 +12,7 @@ import torch
 from guardsteer.audit import read
 from guardsteer.core.events import ActivationBegan, RequestEnded, RuleFired
 from guardsteer.host import render_chat
-from guardsteer.lab.extract import extract
+from guardsteer.lab.extraction.extract import extract
 from guardsteer.rules import load_policy
 from guardsteer.runtime import wrap
 from guardsteer.steer import Recommendation, Vector, recommend

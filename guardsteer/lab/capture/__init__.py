@@ -1,0 +1,1 @@
+"""What a model's blocks hold where pairs are read."""

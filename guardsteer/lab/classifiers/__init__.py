@@ -1,0 +1,1 @@
+"""Text classifiers: their data and sources, training, evaluation and pages."""

@@ -1,0 +1,72 @@
+"""Train a linear classifier of text into a folder that a policy can name.
+
+Seeded and reproducible byte for byte on one machine: no clock, no thread, no order of a set decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.load import load_folder
+from guardsteer.classify.writing import write_linear
+from guardsteer.errors import ClassifierError
+from guardsteer.lab.classifiers.data import Example, check_examples, digest_examples, distinct
+from guardsteer.lab.classifiers.eval_file import EVALUATION_FILE
+from guardsteer.lab.classifiers.fitting import (
+    PARTS,
+    About,
+    Settings,
+    Training,
+    card_of,
+    classes_of,
+    figures,
+    split_rows,
+)
+from guardsteer.lab.classifiers.readme import write_readme
+from guardsteer.lab.classifiers.sklearn_models import from_sklearn
+from guardsteer.lab.classifiers.text_fitting import fit_texts
+
+__all__ = ["About", "Example", "Settings", "Training", "train"]
+
+_LEAST_EXAMPLES = 10
+
+
+def train(examples: Sequence[Example], settings: Settings, about: About, out: Path) -> Training:
+    """Train on labelled texts and write the classifier's folder ``out``.
+
+    Repeated texts count once. Texts are split by digest; the penalty and the thresholds are chosen on
+    the tuning rows, and the figures on the card are those of the written classifier on the test rows.
+    Raises ``ClassifierError`` where the examples cannot be trained on.
+    """
+    kept = distinct(examples)
+    check_examples(kept, least=_LEAST_EXAMPLES)
+    classes, outputs = classes_of(kept, settings.positive)
+    rows, numbers = split_rows(kept, classes, settings)
+    texts = {part: [kept[row].text for row in rows[part]] for part in PARTS}
+    fitted = fit_texts(
+        (texts["train"], numbers[rows["train"]]), (texts["tune"], numbers[rows["tune"]]), settings
+    )
+    training = {
+        name: value if isinstance(value, (str, int, float, type(None))) else json.dumps(value)
+        for name, value in asdict(settings).items()
+    }
+    chosen = {"penalty": fitted.penalty}
+    if settings.calibrated:
+        chosen |= {"calibration_slope": fitted.slope, "calibration_offset": fitted.offset}
+    card = card_of(about, digest=digest_examples(kept), rows=rows, training={**training, **chosen})
+    linear = from_sklearn(fitted.vectorizer, fitted.model, outputs)
+    write_linear(out, linear, card)
+    written = load_folder(out)
+    if not isinstance(written, LinearClassifier):
+        raise ClassifierError(f"{out}: holds another kind of classifier than was written")
+    tune, test = ((numbers[rows[part]], written.predict(texts[part])) for part in ("tune", "test"))
+    metrics, points = figures(outputs, tune, test, settings.seed)
+    write_linear(out, linear, {**card, "metrics": metrics, "operating_points": points})
+    # An evaluation of what was here before is not one of this.
+    (out / EVALUATION_FILE).unlink(missing_ok=True)
+    write_readme(out)
+    return Training(out, metrics, points, fitted.penalty, fitted.slope, fitted.offset)

@@ -1,0 +1,248 @@
+"""Train a classifier from its recipe, and hold it against rows and whole sources that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.load import load_folder
+from guardsteer.errors import ClassifierError
+from guardsteer.lab.classifiers.data import Example, Part, distinct
+from guardsteer.lab.classifiers.eval_file import write_evaluation
+from guardsteer.lab.classifiers.eval_stream import (
+    Streamed,
+    splices_of,
+    stream_scores,
+    streamed,
+    threshold_for_streams,
+)
+from guardsteer.lab.classifiers.evaluate import (
+    Evaluation,
+    Scored,
+    Seen,
+    accuracies,
+    judge_threshold,
+    misses_of,
+    sheets_of,
+)
+from guardsteer.lab.classifiers.figures import Floats, threshold_for
+from guardsteer.lab.classifiers.fitting import Numbers, Training, classes_of, split_rows
+from guardsteer.lab.classifiers.prefixes import cut
+from guardsteer.lab.classifiers.readme import write_readme
+from guardsteer.lab.classifiers.recipe import ClassifierRecipe, load_classifier_recipe
+from guardsteer.lab.classifiers.rows import Gathered, gather
+from guardsteer.lab.classifiers.text_fitting import fit_texts
+from guardsteer.lab.classifiers.train import train
+
+__all__ = ["Built", "Told", "train_recipe", "unseen_rows"]
+
+Told = Callable[[str], None]
+"""Takes a line of progress."""
+
+_PREFIX_WORDS = (4, 8, 16, 32)
+_MOST_LEFT_OUT = 8_000
+_STREAMS = 300
+_DEBOUNCES = (1, 3)
+_ALARMS_PER_TOKEN = 1 / 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What training from a recipe gave."""
+
+    training: Training
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    recipe: ClassifierRecipe
+    examples: Sequence[Example]
+    classes: list[str]
+    outputs: list[str]
+    parts: dict[Part, NDArray[np.int64]]
+    numbers: Numbers
+
+    def part(self, part: Part, *, without: str = "") -> NDArray[np.int64]:
+        """Return the rows of a part, less those of one source."""
+        rows = self.parts[part]
+        return rows[[self.examples[row].source != without for row in rows]] if without else rows
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        return [self.examples[row].text for row in rows]
+
+    def chosen(self, rows: NDArray[np.int64]) -> list[Example]:
+        return [self.examples[row] for row in rows]
+
+
+def train_recipe(folder: Path, data: Path | None, out: Path, told: Told = lambda _: None) -> Built:
+    """Train the recipe in ``folder`` into ``out``, evaluate it, and write card, evaluation and README.
+
+    The classifier learns from every source for training. For each source that the recipe leaves out, another
+    is trained without it, by the same settings, and judged on that source. Raises ``ClassifierError``.
+    """
+    recipe = load_classifier_recipe(folder)
+    gathered = gather(recipe, folder if folder.is_dir() else folder.parent, data)
+    if not gathered.training:
+        raise ClassifierError(f"{folder}: the recipe has no source for training; use classifiers eval")
+    told(f"{len(gathered.training)} rows for training, {len(gathered.testing)} for testing")
+    rows = _split(recipe, gathered)
+    about = replace(recipe.about, sources=gathered.attributions)
+    training = train(gathered.training, recipe.settings, about, out)
+    told(f"trained with the penalty {training.penalty:g}")
+    written = load_folder(out)
+    if not isinstance(written, LinearClassifier):
+        raise ClassifierError(f"{out}: holds another kind of classifier than was written")
+    evaluation = _evaluate(rows, written, training, gathered, told)
+    write_evaluation(out, evaluation)
+    write_readme(out)
+    return Built(training, evaluation)
+
+
+def unseen_rows(folder: Path, data: Path | None, *, every: bool = False) -> list[Example]:
+    """Return the rows that a recipe's classifier was not trained or tuned on, or ``every`` row.
+
+    They are the test rows of the sources for training, and all rows of those for testing.
+    """
+    recipe = load_classifier_recipe(folder)
+    gathered = gather(recipe, folder if folder.is_dir() else folder.parent, data)
+    if every or not gathered.training:
+        return distinct([*gathered.training, *gathered.testing])
+    rows = _split(recipe, gathered)
+    return [*rows.chosen(rows.part("test")), *gathered.testing]
+
+
+def _split(recipe: ClassifierRecipe, gathered: Gathered) -> _Rows:
+    kept = distinct(gathered.training)
+    classes, outputs = classes_of(kept, recipe.positive)
+    parts, numbers = split_rows(kept, classes, recipe.settings)
+    return _Rows(recipe, kept, classes, outputs, parts, numbers)
+
+
+def _evaluate(
+    rows: _Rows, written: LinearClassifier, training: Training, gathered: Gathered, told: Told
+) -> Evaluation:
+    recipe = rows.recipe
+    tune = rows.part("tune")
+    value = _threshold(rows, tune, written.predict)
+
+    def seen(examples: Sequence[Example], source: str, seen: Seen = "test rows") -> Scored:
+        scores = written.predict([row.text for row in examples])
+        return Scored(source, seen, examples, scores, value, training.slope, training.offset)
+
+    test = rows.chosen(rows.part("test"))
+    everything = seen(test, "all sources")
+    # Slices are told once, by source.
+    held = [replace(everything, rows=[replace(row, slice="") for row in test])]
+    held += [seen([row for row in test if row.source == name], name) for name in _sources(test)]
+    for name in _sources(gathered.testing):
+        held.append(seen([row for row in gathered.testing if row.source == name], name, "source for testing"))
+    for words in _PREFIX_WORDS:
+        begun = [replace(row, text=cut(row.text, words), slice="") for row in test]
+        held.append(seen(begun, f"all sources, first {words} words"))
+    missed_in = [everything]
+    for name in recipe.left_out:
+        scored = _left_out(rows, name, training.penalty)
+        told(f"left out {name}: {len(scored.rows) - len(scored.others)} rows")
+        held.append(scored)
+        missed_in.append(scored)
+    classes, outputs = rows.classes, rows.outputs
+    sheets = [sheet for scored in held for sheet in sheets_of(scored, classes, outputs, seed=recipe.seed)]
+    thresholds = []
+    if len(outputs) == 1:
+        positives = tune[rows.numbers[tune] == 1]
+        reached = float((written.predict(rows.texts(positives))[:, 0] >= value).mean())
+        target = recipe.target_false_positive_rate
+        thresholds = [judge_threshold(outputs[0], value, target, sheets, tuned_tpr=reached)]
+    return Evaluation(
+        sheets=tuple(sheets),
+        thresholds=tuple(thresholds),
+        misses=tuple(miss for scored in missed_in for miss in misses_of(scored, classes, outputs)),
+        accuracies={
+            _title(each): accuracies(each, classes, recipe.apart) for each in held if len(outputs) > 1
+        },
+        streamed=_streams(rows, written, value) if len(outputs) == 1 else (),
+        failures=recipe.failures,
+    )
+
+
+def _streams(rows: _Rows, written: LinearClassifier, value: float) -> tuple[Streamed, ...]:
+    """Return what is heard of test rows in streams: at the threshold, and at one set for streams.
+
+    The latter is set on streams of tuning rows, for at most one false alarm in 5,000 benign tokens.
+    """
+    positive, seed = rows.classes[-1], rows.recipe.seed
+    tune = splices_of(rows.chosen(rows.part("tune")), positive, count=_STREAMS, seed=seed)
+    test = splices_of(rows.chosen(rows.part("test")), positive, count=_STREAMS, seed=seed + 1)
+    tuned, scores = ([stream_scores(written, splice) for splice in part] for part in (tune, test))
+    found = []
+    for after in _DEBOUNCES:
+        set_for = threshold_for_streams(tune, tuned, after=after, alarms_per_token=_ALARMS_PER_TOKEN)
+        found.append(streamed(test, scores, value, after=after))
+        found.append(replace(streamed(test, scores, set_for, after=after), tuned=True))
+    return tuple(found)
+
+
+def _left_out(rows: _Rows, name: str, penalty: float) -> Scored:
+    """Return the rows of a source, scored by a model that was trained, tuned and calibrated without it.
+
+    Where it has rows of one class alone, test rows of the other class stand in for the rest.
+    """
+    places = np.array(
+        [place for place, row in enumerate(rows.examples) if row.source == name], dtype=np.int64
+    )
+    if not len(places):
+        known = ", ".join(_sources(rows.examples))
+        raise ClassifierError(
+            f"left_out names {name!r}, of which there is no row to train on; there are {known}"
+        )
+    if len(places) > _MOST_LEFT_OUT:
+        drawn = np.random.default_rng(rows.recipe.seed).choice(len(places), _MOST_LEFT_OUT, replace=False)
+        places = places[np.sort(drawn)]
+    settings = replace(rows.recipe.settings, penalties=(penalty,))
+    train, tune = rows.part("train", without=name), rows.part("tune", without=name)
+    missing = set(range(len(rows.classes))) - set(rows.numbers[train].tolist()) & set(
+        rows.numbers[tune].tolist()
+    )
+    if missing:
+        lost = ", ".join(rows.classes[each] for each in sorted(missing))
+        raise ClassifierError(f"without the source {name!r} there is no row of {lost}; it cannot be left out")
+    fitted = fit_texts(
+        (rows.texts(train), rows.numbers[train]), (rows.texts(tune), rows.numbers[tune]), settings
+    )
+    value = _threshold(rows, tune, fitted.predict)
+    others: list[int] = []
+    if len(rows.classes) == 2 and len(set(rows.numbers[places].tolist())) == 1:
+        test = rows.part("test", without=name)
+        others = test[rows.numbers[test] != rows.numbers[places[0]]].tolist()
+    chosen = rows.chosen(np.array([*places.tolist(), *others], dtype=np.int64))
+    return Scored(
+        name,
+        "source left out",
+        chosen,
+        fitted.predict([row.text for row in chosen]),
+        value,
+        fitted.slope,
+        fitted.offset,
+        frozenset(range(len(places), len(chosen))),
+    )
+
+
+def _threshold(rows: _Rows, tune: NDArray[np.int64], predict: Callable[[Sequence[str]], Floats]) -> float:
+    if len(rows.outputs) > 1:
+        return 0.5
+    scores = predict(rows.texts(tune))[:, 0]
+    return threshold_for(rows.numbers[tune], scores, rows.recipe.target_false_positive_rate)
+
+
+def _sources(rows: Sequence[Example]) -> list[str]:
+    return list(dict.fromkeys(row.source for row in rows))
+
+
+def _title(scored: Scored) -> str:
+    return f"{scored.source} ({scored.seen})"

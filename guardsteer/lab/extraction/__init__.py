@@ -1,0 +1,1 @@
+"""From what was captured, or a file from elsewhere, to a vector."""

@@ -1,0 +1,1 @@
+"""What one push does to replies: the trait beside everything that it must not cost."""

@@ -1,0 +1,1 @@
+"""What a direction is taken from and judged on: contrast pairs, prompts and instructions, in files too."""

@@ -1,0 +1,1 @@
+"""All that a policy needs on one model, in one command."""

@@ -1,0 +1,1 @@
+"""Probes: linear classifiers of hidden states."""

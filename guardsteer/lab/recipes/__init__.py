@@ -1,0 +1,1 @@
+"""Recipes of vectors: what a vector is made from, read and checked."""

@@ -1,0 +1,1 @@
+"""The page of a vector: its calibration, traits, and where it acts."""

@@ -1,0 +1,1 @@
+"""How strong, at which blocks and with which others a vector is used."""
