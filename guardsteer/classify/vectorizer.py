@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from guardsteer.classify.characters import StripAccents, accent_table
 from guardsteer.classify.murmur import finish, murmur
+from guardsteer.classify.normalise import Normalise, Normaliser
+from guardsteer.classify.normalised_reading import NormalisedReader
 from guardsteer.classify.reading import Analyzer, Gram, Reader, make_reader
 from guardsteer.classify.recent import Recent
 
@@ -30,6 +39,7 @@ class VectorizerSettings(BaseModel):
 
     ``ngrams``: shortest and longest n-gram, in words or characters. ``features``: length of the
     feature vector. ``word`` takes scikit-learn's default token pattern; there are no stop words.
+    ``normalise``: what is done to the text first (see ``normalise``); case and accents are part of it.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -45,6 +55,15 @@ class VectorizerSettings(BaseModel):
     use_idf: bool = False
     alternate_sign: bool = False
     features: Annotated[int, Field(ge=1, le=MAX_FEATURES)]
+    normalise: Normalise | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not set: digests of classifiers from before it could be stay as they are."""
+        fields: dict[str, Any] = handler(self)
+        if self.normalise is None:
+            fields.pop("normalise", None)
+        return fields
 
     @model_validator(mode="after")
     def _consistent(self) -> VectorizerSettings:
@@ -55,6 +74,8 @@ class VectorizerSettings(BaseModel):
             raise ValueError("a hashing vectorizer has neither use_idf nor sublinear_tf")
         if self.type == "tfidf" and self.alternate_sign:
             raise ValueError("a tfidf vectorizer has no alternate_sign")
+        if self.normalise is not None and (self.strip_accents is not None or not self.lowercase):
+            raise ValueError("what normalises folds case and accents: leave lowercase and strip_accents out")
         return self
 
     @property
@@ -75,8 +96,8 @@ class Vectorizer:
         "_hashed",
         "_vocabulary",
         "idf",
-        "keeps_accents",
         "lowercase",
+        "normaliser",
         "reader",
         "settings",
         "sigma_matters",
@@ -91,13 +112,15 @@ class Vectorizer:
     ) -> None:
         self.settings = settings
         self.idf = idf
-        self.reader: Reader = make_reader(
+        reader = make_reader(
             settings.analyzer, *settings.ngrams, longest_term=max(map(len, vocabulary or ()), default=0)
         )
-        self.lowercase = settings.lowercase
+        self.normaliser = Normaliser(settings.normalise) if settings.normalise else None
+        self.reader: Reader = NormalisedReader(self.normaliser, reader) if self.normaliser else reader
+        # What normalises lowers as well.
+        self.lowercase = settings.lowercase and self.normaliser is None
         # Whether lowering depends on context: it does for one letter, which ASCII has not got.
-        self.sigma_matters = settings.lowercase and settings.strip_accents != "ascii"
-        self.keeps_accents = settings.strip_accents is None
+        self.sigma_matters = self.lowercase and settings.strip_accents != "ascii"
         self._vocabulary = cast("Mapping[Gram, int] | None", vocabulary)
         self._accents = accent_table(settings.strip_accents) if settings.strip_accents else None
         self._hashed: Recent[Gram, tuple[int, int]] = Recent(_CACHED_GRAMS)
@@ -127,9 +150,8 @@ class Vectorizer:
         Written without the streaming reader, so that the two check each other.
         """
         settings = self.settings
-        counts = self.counts(
-            _whole_text_grams(settings, self.strip(text.lower() if settings.lowercase else text))
-        )
+        text = self.normaliser(text) if self.normaliser else text.lower() if self.lowercase else text
+        counts = self.counts(_whole_text_grams(settings, self.strip(text)))
         indices = sorted(counts)
         values = [curve(settings, counts[index]) for index in indices]
         if self.idf is not None:
