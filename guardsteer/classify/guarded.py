@@ -10,6 +10,7 @@ from typing import Literal
 
 from guardsteer.classify.breaker import Breaker
 from guardsteer.classify.deadline import DeadlineClassifier, DeadlineState, with_deadline
+from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import ClassifierSpec, OnError
 from guardsteer.core.signals import TextClassifier, TextState
 from guardsteer.errors import ClassifierError
@@ -181,7 +182,7 @@ class GuardedState:
         self._broken = True
         self._inner = None
         self._end_lateness()
-        text = f"{type(error).__name__}: {error}"
+        text = failure_of(error)
         self.incidents.append(Incident("failed", text))
         self._report(text)
 

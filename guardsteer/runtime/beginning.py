@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from guardsteer.classify.guarded import GuardedState, Incident
+from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import Scope
 from guardsteer.core.signals import TextState
 from guardsteer.runtime.fragile import Befallen, Fragile
@@ -64,4 +65,4 @@ def begin_reading(
 def befall(reading: Reading, error: Exception, signals: list[float]) -> Befallen:
     """Count the signals of a classifier that raised as missing; return what to tell of it."""
     signals[reading.first : reading.end] = [MISSING] * (reading.end - reading.first)
-    return reading.name, Incident("failed", f"{type(error).__name__}: {error}")
+    return reading.name, Incident("failed", failure_of(error))

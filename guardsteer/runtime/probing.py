@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guardsteer.classify.guarded import Incident, stand_in
+from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import OnError
 from guardsteer.host import outputs_of_blocks
 from guardsteer.runtime.fragile import Befallen
@@ -73,7 +74,7 @@ class ProbeBank:
                         continue
                     self._raised[entry.name] = f"gave {tuple(logits.shape)}, expected {shape}"
                 except Exception as error:
-                    self._raised[entry.name] = f"{type(error).__name__}: {error}"
+                    self._raised[entry.name] = failure_of(error)
             self._read.append(hidden.new_full(shape, math.nan, dtype=torch.float32))
 
     def mend(
