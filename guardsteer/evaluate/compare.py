@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from guardsteer.audit import StoredEvent
 from guardsteer.core.events import ActivationBegan
 from guardsteer.errors import AuditError
 from guardsteer.evaluate.intervals import Estimate, bootstrap, wilson
-from guardsteer.evaluate.timeline import RowRecord, gather
+from guardsteer.evaluate.timeline import RowRecord, Turn, gather
 
-__all__ = ["Comparison", "Difference", "Doing", "RowComparison", "Summary", "compare"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "Doing",
+    "RowComparison",
+    "Summary",
+    "compare",
+    "compare_rows",
+    "first_apart",
+]
+
+
+Turns: TypeAlias = Mapping[str, list[Turn]]
 
 
 class Doing(NamedTuple):
@@ -124,7 +136,7 @@ def compare(events: Iterable[StoredEvent], candidate: str | None = None) -> Comp
     for key in both:
         pair = (_digest(live[key]), _digest(beside[key]))
         policies[pair] = policies.get(pair, 0) + 1
-    rows = tuple(_row(live[key], beside[key]) for key in both)
+    rows = tuple(compare_rows(live[key], beside[key]) for key in both)
     arms = sorted({row.arm for row in rows if row.arm})
     return Comparison(
         candidate=name,
@@ -158,7 +170,8 @@ def _digest(row: RowRecord) -> str:
     return row.started.policy_digest if row.started is not None else ""
 
 
-def _row(live: RowRecord, beside: RowRecord) -> RowComparison:
+def compare_rows(live: RowRecord, beside: RowRecord) -> RowComparison:
+    """Return where two records of a row disagree, over the steps of ``live``."""
     last = live.steps
     plans = _Plans(live, last), _Plans(beside, last)
     differences = []
@@ -237,14 +250,26 @@ def _doing(began: ActivationBegan) -> Doing:
 
 
 def _rules_that_differ(live: RowRecord, beside: RowRecord, last: int) -> Iterator[tuple[str, int]]:
-    for rule in sorted(live.rules.keys() | beside.rules.keys()):
-        turns = live.rules.get(rule, []), beside.rules.get(rule, [])
-        steps = 0
+    for rule, spans in _apart(live.rules, beside.rules, last):
+        yield rule, sum(end - first + 1 for first, end in spans)
+
+
+def first_apart(live: Turns, beside: Turns, last: int) -> dict[str, int]:
+    """Return the first of the steps 0 to ``last`` at which each flag or rule that differs does."""
+    return {name: spans[0][0] for name, spans in _apart(live, beside, last)}
+
+
+def _apart(live: Turns, beside: Turns, last: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Yield the flags or rules that differ at some step, and the steps from first to last."""
+    for name in sorted(live.keys() | beside.keys()):
+        turns = live.get(name, []), beside.get(name, [])
+        spans = []
         for first, end in _segments(last, *([turn.step for turn in some] for some in turns)):
             states = [[turn.state for turn in some if turn.step <= first][-1:] == [True] for some in turns]
-            steps += end - first + 1 if states[0] != states[1] else 0
-        if steps:
-            yield rule, steps
+            if states[0] != states[1]:
+                spans.append((first, end))
+        if spans:
+            yield name, spans
 
 
 def _fired(row: RowRecord) -> tuple[str, ...]:

@@ -1,0 +1,70 @@
+"""What a replay finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guardsteer.evaluate.replay.deciding import Decisions
+from guardsteer.evaluate.replay.places import Company
+
+__all__ = ["Replay", "Said", "Verdict", "Version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a row came to: its tokens, and their text without special tokens."""
+
+    tokens: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What would have been said under ``name``; ``parts_at``: the first token that is another, or None."""
+
+    name: str
+    said: Said
+    parts_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether another policy, on the text that there was, decides as the recorded one did.
+
+    ``mode`` is what its binding would give the request; "off" decides nothing. ``error``: it failed.
+    """
+
+    policy: str
+    policy_digest: str
+    mode: str
+    decisions: Decisions
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One row generated again.
+
+    ``same``: the tokens are those that were recorded, by their digest. ``parts_at``: the first token that
+    is another; None where none is, or the recorded tokens are not at hand. ``recorded`` are these, where
+    they are. ``decisions``: where flags, rules and plans were others than recorded. ``as_recorded``: plans
+    were taken from the log, and nothing was decided. ``accepted`` are the mismatches that were overlooked;
+    ``doubts`` say why tokens may differ and, where they do, why they did.
+    """
+
+    request: str
+    sequence: int
+    policy: str
+    policy_digest: str
+    company: Company
+    as_recorded: bool
+    same: bool
+    parts_at: int | None
+    replayed: Said
+    recorded: Said | None
+    decisions: Decisions
+    accepted: tuple[str, ...]
+    doubts: tuple[str, ...]
+    versions: tuple[Version, ...] = ()
+    today: Verdict | None = None
+    notes: tuple[str, ...] = ()
