@@ -1,4 +1,4 @@
-"""``guardsteer audit show``, ``verify``, ``checkpoint``: what was done, and is the record whole?"""
+"""``guardsteer audit show``, ``verify``, ``checkpoint``; the other actions have their files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["register", "run"]
 
 _LARGE_BYTES = 32 * 2**20
+_ELSEWHERE = {
+    "replay": "guardsteer.cli.audit_replay",
+}
+"""Actions that have a file of their own, with ``register(actions)`` and ``run(args)``."""
 
 
 def register(subparsers: frame.Subparsers) -> None:
@@ -75,6 +80,8 @@ def register(subparsers: frame.Subparsers) -> None:
         "directory", type=Path, metavar="DIR", help="the folder that the log was written to"
     )
     checkpoint.add_argument("--out", type=Path, metavar="FILE", help="write there instead; never overwrites")
+    for module in dict.fromkeys(_ELSEWHERE.values()):
+        import_module(module).register(actions)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,6 +90,9 @@ def run(args: argparse.Namespace) -> int:
         raise AuditError(
             f"{args.directory}: no such folder; give the DIR that was passed as audit=DIR or --audit DIR"
         )
+    if args.action in _ELSEWHERE:
+        status: int = import_module(_ELSEWHERE[args.action]).run(args)
+        return status
     actions = {"verify": _verify, "checkpoint": _checkpoint, "show": _show}
     return actions[args.action](args)
 

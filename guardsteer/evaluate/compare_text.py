@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from guardsteer.evaluate.compare import Comparison, Difference, Doing, RowComparison, Summary
 from guardsteer.evaluate.intervals import Estimate
 
-__all__ = ["format_comparison"]
+__all__ = ["format_comparison", "format_difference"]
 
 _MOST_LISTED = 20
 _DIGEST_CHARACTERS = 15
@@ -48,7 +48,7 @@ def _first(rows: Sequence[RowComparison]) -> Iterator[str]:
     for row in rows:
         if row.differences:
             each = row.differences[0]
-            yield f"first difference     {_name(row)}, {_difference(each)}"
+            yield f"first difference     {_name(row)}, {format_difference(each)}"
             return
 
 
@@ -89,7 +89,7 @@ def _rows(rows: Sequence[RowComparison]) -> Iterator[str]:
             f"; {rules}" if rules else ""
         )
         for each in row.differences[:3]:
-            yield f"    {_difference(each)}"
+            yield f"    {format_difference(each)}"
         if len(row.differences) > 3:
             yield f"    and {len(row.differences) - 3} more"
     if len(differing) > _MOST_LISTED:
@@ -107,15 +107,16 @@ def _name(row: RowComparison) -> str:
     return row.request + (f"/{row.sequence}" if row.sequence else "")
 
 
-def _difference(each: Difference) -> str:
+def format_difference(each: Difference, one: str = "live", other: str = "candidate") -> str:
+    """Return what ``one`` and ``other`` did differently, and at which steps."""
     steps = f"step {each.first}" if each.first == each.last else f"steps {each.first} to {each.last}"
     # What both do is left out, and how they do it is told where nothing else tells them apart.
     alike = {doing[:3] for doing in each.live} & {doing[:3] for doing in each.candidate}
     sides = []
-    for mine, other in ((each.live, each.candidate), (each.candidate, each.live)):
-        own = [_doing(doing, exact=doing[:3] in alike) for doing in mine if doing not in other]
+    for mine, theirs in ((each.live, each.candidate), (each.candidate, each.live)):
+        own = [_doing(doing, exact=doing[:3] in alike) for doing in mine if doing not in theirs]
         sides.append(" and ".join(own) or ("does no more" if mine else "does nothing"))
-    return f"{steps}: live {sides[0]}, candidate {sides[1]}"
+    return f"{steps}: {one} {sides[0]}, {other} {sides[1]}"
 
 
 def _doing(doing: Doing, *, exact: bool) -> str:

@@ -8,13 +8,14 @@ from guardsteer.evaluate.replay.playing import Stage
 from guardsteer.evaluate.replay.prompts import Given
 from guardsteer.evaluate.replay.record import Log, Recorded, read_log
 from guardsteer.evaluate.replay.replaying import replay
-from guardsteer.evaluate.replay.results import Replay, Said, Verdict, Version
+from guardsteer.evaluate.replay.results import Parting, Replay, Said, Verdict, Version
 
 __all__ = [
     "Changes",
     "Decisions",
     "Given",
     "Log",
+    "Parting",
     "Recorded",
     "Replay",
     "Said",

@@ -121,7 +121,7 @@ def _span(
     ]
     if not fitting:
         raise ReplayError(
-            f"the log tells of {began.operator} {began.vector!r}, which the policy {policy.name} does not have: "
+            f"the log tells of {began.operator} {began.vector!r}, which policy {policy.name} does not have: "
             "it contradicts itself, see guardsteer audit verify"
         )
     first = row.step_at(act.first, act.revised)

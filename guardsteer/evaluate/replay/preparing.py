@@ -33,6 +33,7 @@ class Scene:
     policy: Policy
     batch: Batch
     built: Built
+    today: Policy | None
 
 
 def prepare(
@@ -44,7 +45,7 @@ def prepare(
     alone: bool,
     accept: bool,
     home: str | Path,
-    today: Policy | None,
+    today: Policy | str | Path | None,
 ) -> tuple[Scene, tuple[str, ...]]:
     """Return the scene, all of it checked, and the mismatches that were accepted."""
     found = _prompts(recorded, stage, prompts)
@@ -53,9 +54,10 @@ def prepare(
     if wrong and not accept:
         told = _refusal(recorded, wrong)
         raise ReplayError(f"{told}\nto replay it all the same, accept these differences", wrong)
-    if today is not None:
-        built = beside(built, TODAY, today)
-    keys = {*REQUEST_KEYS, *dict(policy.context), *(dict(today.context) if today is not None else ())}
+    other = None if today is None else built.builder.policy(today)
+    if other is not None:
+        built = beside(built, TODAY, other)
+    keys = {*REQUEST_KEYS, *dict(policy.context), *(dict(other.context) if other is not None else ())}
     pad = recorded.started.settings.get("pad_token_id")
     batch = lay_out(
         recorded.call,
@@ -66,7 +68,7 @@ def prepare(
         device=stage.model.device,
         alone=alone,
     )
-    return Scene(stage, recorded, policy, batch, built), tuple(wrong)
+    return Scene(stage, recorded, policy, batch, built, other), tuple(wrong)
 
 
 def _build(recorded: Recorded, stage: Stage, policy: Policy, *, as_recorded: bool) -> tuple[Built, list[str]]:

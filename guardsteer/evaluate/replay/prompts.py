@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from guardsteer.core.events import RequestStarted
+from guardsteer.core.events import RequestEnded, RequestStarted
 from guardsteer.errors import ReplayError, TurnsError
 from guardsteer.host import render_chat
 
-__all__ = ["Given", "Prompt", "find_prompts", "pack"]
+__all__ = ["Given", "Prompt", "find_output", "find_prompts"]
 
 Given: TypeAlias = "str | Sequence[int] | Sequence[Mapping[str, Any]]"
 """A prompt as a text, as token ids, or as the messages of a chat."""
@@ -25,7 +25,7 @@ class Prompt:
     turns: tuple[tuple[str, int, int], ...] | None = None
 
 
-def pack(tokens: Sequence[int]) -> bytes:
+def _pack(tokens: Sequence[int]) -> bytes:
     """Return the bytes that the audit takes the digest of: four for each token, little-endian."""
     return struct.pack(f"<{len(tokens)}I", *tokens)
 
@@ -46,12 +46,28 @@ def find_prompts(
     by_digest: dict[str, Prompt] = {}
     for one in given:
         for prompt in _readings(one, tokenizer):
-            by_digest.setdefault(digest(pack(prompt.tokens)), prompt)
+            by_digest.setdefault(digest(_pack(prompt.tokens)), prompt)
     for started in call:
         known = by_digest.get(started.prompt_digest)
         if known is not None:
             found[started.request] = Prompt(known.tokens, started.turns or known.turns)
     return found
+
+
+def find_output(
+    ended: RequestEnded, given: str | Sequence[int], tokenizer: Any, digest: Callable[[bytes], str]
+) -> tuple[int, ...] | None:
+    """Return the tokens of a row's output, given as a text or token ids; None if it is not the recorded one.
+
+    A text is tried as the tokenizer reads it, without and with the token that ends a text.
+    """
+    if isinstance(given, str):
+        tokens = tuple(tokenizer(given, add_special_tokens=False)["input_ids"])
+        end = tokenizer.eos_token_id
+        tried = [tokens] if end is None else [tokens, (*tokens, end)]
+    else:
+        tried = [tuple(map(_token, given))]
+    return next((tokens for tokens in tried if digest(_pack(tokens)) == ended.output_digest), None)
 
 
 def _readings(given: Given, tokenizer: Any) -> Iterator[Prompt]:

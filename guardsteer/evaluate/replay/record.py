@@ -77,7 +77,7 @@ class Log:
         if not started.call:
             raise ReplayError(
                 f"request {request!r} was recorded by a version that did not keep what a replay needs "
-                "(the row's place in its call, all settings, the seed); what newer versions record can be replayed"
+                "(the row's place in its call, all settings, the seed); newer versions record all of it"
             )
         return self._recorded(row, started, ended, len(rows) - 1)
 

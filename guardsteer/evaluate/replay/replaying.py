@@ -13,9 +13,9 @@ from guardsteer.evaluate.replay.deciding import compare_decisions
 from guardsteer.evaluate.replay.differences import doubts, stopped_throughout
 from guardsteer.evaluate.replay.playing import Stage, Take, build, perform
 from guardsteer.evaluate.replay.preparing import TODAY, Scene, prepare
-from guardsteer.evaluate.replay.prompts import Given, pack
+from guardsteer.evaluate.replay.prompts import Given, find_output
 from guardsteer.evaluate.replay.record import Recorded
-from guardsteer.evaluate.replay.results import Replay, Said, Verdict, Version
+from guardsteer.evaluate.replay.results import Parting, Replay, Said, Verdict, Version
 from guardsteer.evaluate.timeline import RowRecord, gather
 from guardsteer.runtime.provenance import surroundings_of
 
@@ -27,21 +27,21 @@ def replay(
     stage: Stage,
     prompts: Iterable[Given],
     *,
-    output: Sequence[int] | None = None,
+    output: str | Sequence[int] | None = None,
     as_recorded: bool = False,
     alone: bool = False,
     accept: bool = False,
     home: str | Path = "policy.yaml",
-    today: Policy | None = None,
+    today: Policy | str | Path | None = None,
     changes: Changes = UNCHANGED,
 ) -> Replay:
     """Generate ``recorded`` again on ``stage`` and say what came of it.
 
     ``prompts`` hold that of the request and, if they are at hand, those of the other rows of its call; each
-    is found by its digest. ``output`` are the recorded tokens, to tell at which one the replay parts.
+    is found by its digest. ``output`` is what was recorded, to tell at which token the replay parts.
     ``as_recorded``: strengths, halts and revisions are taken from the log, step by step; no classifier is
     needed. ``alone``: without the other rows of the call. ``home`` is where the recorded policy lay, for
-    what it names by a path. ``today`` is a policy to be asked whether it decides the same. Before anything is
+    what it names by a path. ``today`` is a policy, or where it is, to be asked whether it decides the same. Before anything is
     generated, model, vectors and classifiers are held against the record.
 
     Raises ``ReplayError`` for a digest key that is not the log's, a prompt that is not the recorded one,
@@ -82,14 +82,14 @@ def replay(
         company=scene.batch.company,
         as_recorded=as_recorded,
         same=same,
-        parts_at=None if same or told is None else _parting(told.tokens, said.tokens),
+        parting=None if same or told is None else _parting(stage, told, said),
         replayed=said,
         recorded=said if same else told,
         decisions=decisions,
         accepted=accepted,
         doubts=tuple(doubts(recorded, surroundings_of(stage.model), scene.batch.company, forced=as_recorded)),
         versions=tuple(_versions(scene, altered, changes, said)),
-        today=None if today is None else _verdict(recorded, take, today),
+        today=None if scene.today is None else _verdict(recorded, take, scene.today),
         notes=recorded.notes,
     )
 
@@ -99,13 +99,11 @@ def _versions(scene: Scene, altered: Policy | None, changes: Changes, said: Said
     if altered is not None:
         built = build(stage, scene.built.kit.fingerprint, altered)
         batch = scene.batch.without_strengths(changes.strengths)
-        yield _version(changes.name, _said(stage, perform(stage, recorded, batch, built)), said)
+        found = _said(stage, perform(stage, recorded, batch, built))
+        yield Version(changes.name, found, _parting(stage, said, found))
     if changes.bare:
-        yield _version("bare", _said(stage, perform(stage, recorded, scene.batch, None)), said)
-
-
-def _version(name: str, found: Said, said: Said) -> Version:
-    return Version(name, found, _parting(said.tokens, found.tokens))
+        found = _said(stage, perform(stage, recorded, scene.batch, None))
+        yield Version("bare", found, _parting(stage, said, found))
 
 
 def _verdict(recorded: Recorded, take: Take, policy: Policy) -> Verdict:
@@ -129,26 +127,35 @@ def _row(take: Take, recorded: Recorded, track: str) -> RowRecord:
 
 
 def _said(stage: Stage, take: Take) -> Said:
-    return _as_said(stage, take.tokens)
+    return Said(take.tokens, _text(stage, take.tokens))
 
 
-def _as_said(stage: Stage, tokens: Sequence[int]) -> Said:
+def _text(stage: Stage, tokens: Sequence[int]) -> str:
     text: str = stage.tokenizer.decode(list(tokens), skip_special_tokens=True)
-    return Said(tuple(tokens), text)
+    return text
 
 
-def _checked(stage: Stage, recorded: Recorded, output: Sequence[int]) -> Said:
-    if stage.digest(pack(output)) != recorded.ended.output_digest:
+def _checked(stage: Stage, recorded: Recorded, output: str | Sequence[int]) -> Said:
+    tokens = find_output(recorded.ended, output, stage.tokenizer, stage.digest)
+    if tokens is None:
+        count = recorded.ended.generated_tokens
         raise ReplayError(
-            f"request {recorded.row.key.request!r}: the {len(output)} tokens given as its output are not "
-            f"those that were recorded ({recorded.ended.generated_tokens} tokens, another digest)"
+            f"request {recorded.row.key.request!r}: the output given is not the recorded one, of {count} tokens "
+            "and another digest; give its text or token ids to the letter, or leave it out"
         )
-    return _as_said(stage, output)
+    return Said(tokens, _text(stage, tokens))
 
 
-def _parting(one: Sequence[int], other: Sequence[int]) -> int | None:
-    """Return the first place at which two sequences differ; where one ends, if it begins the other."""
-    for place, (mine, theirs) in enumerate(zip(one, other, strict=False)):
-        if mine != theirs:
-            return place
-    return None if len(one) == len(other) else min(len(one), len(other))
+def _parting(stage: Stage, one: Said, other: Said) -> Parting | None:
+    """Return where two outputs differ; where one ends, if it begins the other."""
+    if one.tokens == other.tokens:
+        return None
+    pairs = enumerate(zip(one.tokens, other.tokens, strict=False))
+    end = min(len(one.tokens), len(other.tokens))
+    place = next((place for place, (mine, theirs) in pairs if mine != theirs), end)
+    both = _text(stage, one.tokens[:place])
+    rest = [
+        said.text[len(both) :] if said.text.startswith(both) else _text(stage, said.tokens[place:])
+        for said in (one, other)
+    ]
+    return Parting(place, both, *rest)

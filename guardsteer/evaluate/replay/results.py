@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from guardsteer.evaluate.replay.deciding import Decisions
 from guardsteer.evaluate.replay.places import Company
 
-__all__ = ["Replay", "Said", "Verdict", "Version"]
+__all__ = ["Parting", "Replay", "Said", "Verdict", "Version"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,22 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Parting:
+    """Two texts that are the same up to ``token``: what both begin with, and how each goes on."""
+
+    token: int
+    both: str
+    one: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
-    """What would have been said under ``name``; ``parts_at``: the first token that is another, or None."""
+    """What would have been said under ``name``; ``parting`` from what the replay said, None for none."""
 
     name: str
     said: Said
-    parts_at: int | None
+    parting: Parting | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +55,11 @@ class Verdict:
 class Replay:
     """One row generated again.
 
-    ``same``: the tokens are those that were recorded, by their digest. ``parts_at``: the first token that
-    is another; None where none is, or the recorded tokens are not at hand. ``recorded`` are these, where
-    they are. ``decisions``: where flags, rules and plans were others than recorded. ``as_recorded``: plans
-    were taken from the log, and nothing was decided. ``accepted`` are the mismatches that were overlooked;
-    ``doubts`` say why tokens may differ and, where they do, why they did.
+    ``same``: the tokens are those that were recorded, by their digest. ``parting`` from the recorded tokens;
+    None where none is, or these are not at hand. ``recorded`` are these, where they are. ``decisions``: where
+    flags, rules and plans were others than recorded. ``as_recorded``: plans were taken from the log, and
+    nothing was decided. ``accepted`` are the mismatches that were overlooked; ``doubts`` say why tokens may
+    differ and, where they do, why they did.
     """
 
     request: str
@@ -59,7 +69,7 @@ class Replay:
     company: Company
     as_recorded: bool
     same: bool
-    parts_at: int | None
+    parting: Parting | None
     replayed: Said
     recorded: Said | None
     decisions: Decisions
