@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from guardsteer.classify.activation import Activation
+from guardsteer.classify.normalise import Normalise
 from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.errors import ClassifierError, Problem
 
@@ -130,6 +131,7 @@ class PatternsCard(_Common):
     patterns: Annotated[tuple[str, ...], Field(max_length=10_000, strict=False)] = ()
     ignore_case: bool = True
     tail_characters: int = 256
+    normalise: Normalise | None = None
 
 
 class ProbeCard(_OutputsCard):

@@ -30,7 +30,7 @@ TWINS: Mapping[str, str] = MappingProxyType(
         " \u0406i \u0407i \u0408j \u041ak \u04c0l \u041cm \u041eo \u0420p \u051aq \u0405s \u0422t"
         " \u051cw \u0425x \u0423y \u04aey"
         # Greek, the same.
-        "\u03b1a \u03b9i \u03bfo \u03c1p \u03c5u \u03bdv \u03c7x \u0391a \u0392b \u0395e \u0397h"
+        " \u03b1a \u03b9i \u03bfo \u03c1p \u03c5u \u03bdv \u03c7x \u0391a \u0392b \u0395e \u0397h"
         " \u0399i \u039ak \u039cm \u039dn \u039fo \u03a1p \u03a4t \u03a7x \u03a5y \u0396z"
     )
 )
@@ -39,7 +39,7 @@ TWINS: Mapping[str, str] = MappingProxyType(
 LOOKALIKES: Mapping[str, str] = MappingProxyType(
     dict(TWINS)
     | _pairs(
-        "\u0432b \u0433r \u0434a \u0437e \u0438n \u0439n \u043ak \u043cm \u043dh \u043fn \u0442t"
+        " \u0432b \u0433r \u0434a \u0437e \u0438n \u0439n \u043ak \u043cm \u043dh \u043fn \u0442t"
         " \u0447y \u0448w \u0449w \u044cb \u044ab \u044de \u044fr \u0451e \u0454e \u0463b \u0493f"
         " \u049bk \u04a3h \u04b3x \u0452h \u0444o \u0446u \u0436x \u043bn \u044bb \u044ei \u0431b"
         " \u0413r \u0414a \u0417e \u0418n \u0419n \u041fn \u0427y \u0428w \u0429w \u042cb \u042de"
@@ -48,7 +48,7 @@ LOOKALIKES: Mapping[str, str] = MappingProxyType(
         " \u03c4t \u03c6o \u03c8y \u03c9w \u0393r \u0394a \u0398o \u039ba \u039ee \u03a0n \u03a3e"
         " \u03a6o \u03a8y \u03a9o"
         # Armenian and Cherokee.
-        "\u0578n \u057du \u0585o \u0570h \u0581g \u0563q \u0566q \u0575j \u056cl \u0561w \u13aad"
+        " \u0578n \u057du \u0585o \u0570h \u0581g \u0563q \u0566q \u0575j \u056cl \u0561w \u13a0d"
         " \u13a1r \u13a2t \u13aci \u13b3w \u13bbh \u13b7m \u13a9y \u13d9v \u13dae \u13dfc \u13e2p"
         " \u13d2r \u13d4w \u13aaa \u13ebo"
     )
@@ -61,8 +61,8 @@ LEET: Mapping[str, str] = MappingProxyType(_pairs("0o 1i 3e 4a 5s 7t @a $s !i \u
 _LETTERS: Mapping[str, str] = MappingProxyType(
     _pairs(
         "\u0131i \u0237j \u0251a \u0261g \u0269i \u028bv \u0138k \u0275o \u0186o"
-        " \u2019' \u2018' \u201b' \u02bc' \u02b9' \u2032' \u00b4' ` ' \u055a' \u2010- \u2011- \u2012- \u2013-"
-        ' \u2014- \u2212- \u201c" \u201d" \u201e" \u00ab" \u00bb"'.replace("` '", "`'")
+        " \u2019' \u2018' \u201b' \u02bc' \u02b9' \u2032' \u00b4' `' \u055a' \u2010- \u2011- \u2012- \u2013-"
+        ' \u2014- \u2212- \u201c" \u201d" \u201e" \u00ab" \u00bb"'
     )
     | {
         "\u00df": "ss",

@@ -93,6 +93,7 @@ def load_folder(
             patterns=card.patterns,
             ignore_case=card.ignore_case,
             tail_characters=card.tail_characters,
+            normalise=card.normalise,
         )
     except ClassifierError as error:
         raise ClassifierError(f"{folder / 'classifier.json'}: {error}") from error

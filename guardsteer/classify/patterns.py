@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import ahocorasick_rs
 import re2
 
+from guardsteer.classify.normalise import Normalise, Normaliser, Reading
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import ClassifierError
 
@@ -34,10 +35,13 @@ class PatternClassifier:
 
     ``ignore_case`` compares literals by full case folding (STRASSE finds straße) and patterns by
     RE2's simple folding. RE2's syntax holds: no backreferences, no look-around, ``\\b`` and ``\\w``
-    are ASCII. Raises ``ClassifierError`` that lists every literal and pattern that is no good.
+    are ASCII. ``normalise`` undoes disguised writing in the text and in the literals first (see
+    ``normalise``); patterns are then held against small letters and straight quotes.
+
+    Raises ``ClassifierError`` that lists every literal and pattern that is no good.
     """
 
-    __slots__ = ("_automaton", "_digest", "_fold", "_keep", "_search", "_tail_characters")
+    __slots__ = ("_automaton", "_digest", "_fold", "_keep", "_normaliser", "_search", "_tail_characters")
 
     def __init__(
         self,
@@ -46,11 +50,19 @@ class PatternClassifier:
         patterns: Sequence[str] = (),
         ignore_case: bool = True,
         tail_characters: int = 256,
+        normalise: Normalise | None = None,
     ) -> None:
+        self._normaliser = Normaliser(normalise) if normalise else None
+        read = [self._normaliser(literal) for literal in literals] if self._normaliser else literals
         problems = _problems(literals, patterns, ignore_case, tail_characters)
+        problems += [
+            f"literal {literal!r} is empty once it is normalised, so it would be found in every text"
+            for literal, left in zip(literals, read, strict=True)
+            if literal and not left
+        ]
         if problems:
             raise ClassifierError("; ".join(problems))
-        folded = sorted({literal.casefold() if ignore_case else literal for literal in literals})
+        folded = sorted({literal.casefold() if ignore_case else literal for literal in read})
         self._automaton = ahocorasick_rs.AhoCorasick(folded) if folded else None
         self._keep = max(map(len, folded), default=1) - 1
         self._search = _compile_all(patterns, ignore_case).search if patterns else None
@@ -63,6 +75,7 @@ class PatternClassifier:
                 "patterns": list(patterns),
                 "ignore_case": ignore_case,
                 "tail_characters": tail_characters,
+                **({"normalise": normalise} if normalise else {}),
             }
         )
 
@@ -76,9 +89,10 @@ class PatternClassifier:
         """Digest of the literals, the patterns and how they are compared."""
         return self._digest
 
-    def start(self) -> PatternState:
+    def start(self) -> PatternState | NormalisedState:
         """Return the state of a row that has read nothing."""
-        return PatternState(self)
+        state = PatternState(self)
+        return state if self._normaliser is None else NormalisedState(self._normaliser, state)
 
 
 class PatternState:
@@ -126,6 +140,11 @@ class PatternState:
         self._settled = True
         self._folded = self._tail = ""
 
+    @property
+    def settled(self) -> bool:
+        """True when nothing that follows takes the match back."""
+        return self._settled
+
     def scores(self) -> tuple[float]:
         """Return ``(1.0,)`` when the text so far holds a match, else ``(0.0,)``."""
         return _FOUND if self._settled or self._leaning else _NOT_FOUND
@@ -135,6 +154,38 @@ class PatternState:
         twin = PatternState(self._classifier)
         twin._settled, twin._leaning = self._settled, self._leaning
         twin._folded, twin._tail = self._folded, self._tail
+        return twin
+
+
+class NormalisedState:
+    """A state behind a normaliser: what has read the settled text, and what reads on as if it ended there."""
+
+    __slots__ = ("_ahead", "_normaliser", "_reading", "_state")
+
+    def __init__(self, normaliser: Normaliser, state: PatternState) -> None:
+        self._normaliser = normaliser
+        self._reading: Reading = normaliser.start
+        self._state = self._ahead = state
+
+    def push(self, text: str) -> None:
+        """Append ``text``; costs its length, the tail's and that of what is open."""
+        self._reading, settled = self._normaliser.read(self._reading, text)
+        self._state.push(settled)
+        self._ahead = self._state
+        rest = self._normaliser.rest(self._reading)
+        if rest and not self._state.settled:
+            self._ahead = self._state.fork()
+            self._ahead.push(rest)
+
+    def scores(self) -> tuple[float]:
+        """Return ``(1.0,)`` when the text so far holds a match, else ``(0.0,)``."""
+        return self._ahead.scores()
+
+    def fork(self) -> NormalisedState:
+        """Return an independent copy."""
+        twin = NormalisedState(self._normaliser, self._state.fork())
+        twin._reading = self._reading
+        twin._ahead = twin._state if self._ahead is self._state else self._ahead.fork()
         return twin
 
 

@@ -39,6 +39,12 @@ def add(actions: frame.Subparsers) -> None:
     add("--label-column", default="label", metavar="NAME")
     add("--positive", metavar="LABEL", help="with two labels, the one whose probability is the score")
     add("--analyzer", choices=("word", "char", "char_wb"), default="word")
+    add(
+        "--normalise",
+        choices=("unicode", "skeleton"),
+        help="undo disguised writing first: unicode (invisible signs, accents, forms of letters) or skeleton "
+        "(also lookalikes of other scripts, leetspeak, letters spread out)",
+    )
     add("--ngrams", type=int, nargs=2, default=(1, 2), metavar=("SHORTEST", "LONGEST"))
     add("--features", type=int, default=40_000, metavar="N", help="largest vocabulary (default: 40000)")
     add("--hashing", action="store_true", help="hash n-grams in place of a vocabulary")
@@ -130,6 +136,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     return Settings(
         vectorizer="hashing" if args.hashing else "tfidf",
         analyzer=args.analyzer,
+        normalise=args.normalise,
         ngrams=(shortest, longest),
         max_features=args.features,
         sublinear_tf=not args.hashing,

@@ -15,6 +15,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
+from guardsteer.classify.normalise import Normaliser
 from guardsteer.classify.writing import write_linear
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
@@ -97,5 +98,22 @@ def recipes() -> dict[str, tuple[Any, Any, int]]:
             4,
         ),
         "char_hash": (hashing(analyzer="char", ngram_range=(1, 5), n_features=2048), lr(C=30), 2),
+        "word_skeleton": (
+            tfidf(ngram_range=(1, 3), sublinear_tf=True, preprocessor=Normaliser("skeleton")),
+            lr(C=30),
+            2,
+        ),
+        "wb_skeleton": (
+            hashing(
+                analyzer="char_wb", ngram_range=(2, 4), n_features=512, preprocessor=Normaliser("skeleton")
+            ),
+            lr(C=30),
+            3,
+        ),
+        "char_unicode": (
+            tfidf(analyzer="char", ngram_range=(1, 3), preprocessor=Normaliser("unicode")),
+            lr(C=30),
+            2,
+        ),
         "char_binary": (tfidf(analyzer="char", ngram_range=(3, 3), binary=True, norm=None), lr(C=1), 2),
     }

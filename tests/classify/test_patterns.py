@@ -19,6 +19,7 @@ PIECES = st.lists(st.text(alphabet="ab cdexz\né1", max_size=5), max_size=12)
 
 def fed(classifier: PatternClassifier, *pieces: str) -> PatternState:
     state = classifier.start()
+    assert isinstance(state, PatternState)
     for piece in pieces:
         state.push(piece)
     return state

@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from guardsteer.classify.characters import StripAccents
+from guardsteer.classify.normalise import Normalise
 from guardsteer.classify.reading import Analyzer
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, part_of
@@ -59,7 +60,8 @@ class Settings:
 
     ``positive``: with two labels, the one whose probability is the output ``score``. ``penalties``:
     inverse strengths of the L2 penalty (scikit-learn's C) to choose from by the tuning rows' log
-    loss. ``max_features``: size of the vocabulary (tfidf) or of the hash (hashing).
+    loss. ``max_features``: size of the vocabulary (tfidf) or of the hash (hashing). ``normalise``: what is
+    undone of disguised writing before a text is read, in training and ever after.
     ``tune`` and ``test``: shares of the texts kept out of training; ``grouped`` keeps examples of one group,
     and those that are nearly the same, in one part. ``prefixes``: beginnings of each text, of
     ``shortest_prefix`` words at least, that are trained and tuned on beside it; ``splices``: texts put behind
@@ -74,6 +76,7 @@ class Settings:
     min_count: int = 2
     lowercase: bool = True
     strip_accents: StripAccents | None = None
+    normalise: Normalise | None = None
     sublinear_tf: bool = False
     use_idf: bool = True
     binary: bool = False

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guardsteer.classify.characters import StripAccents
+from guardsteer.classify.normalise import Normalise
 from guardsteer.classify.reading import Analyzer
 from guardsteer.errors import ClassifierError, Problem
 from guardsteer.lab.classifiers.fitting import About, Settings
@@ -51,6 +52,7 @@ class _Vectorizer(_Closed):
     features: Annotated[int, Field(ge=1)] = 40_000
     min_count: Annotated[int, Field(ge=1)] = 2
     strip_accents: StripAccents | None = None
+    normalise: Normalise | None = None
     sublinear: bool = True
     idf: bool = True
     binary: bool = False
@@ -126,6 +128,7 @@ class ClassifierRecipe(_Closed):
             max_features=words.features,
             min_count=words.min_count,
             strip_accents=words.strip_accents,
+            normalise=words.normalise,
             sublinear_tf=words.sublinear and words.type == "tfidf",
             use_idf=words.idf and words.type == "tfidf",
             binary=words.binary,

@@ -10,6 +10,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from guardsteer.classify.activation import Activation
+from guardsteer.classify.normalise import Normaliser
 from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.classify.writing import LinearModel
 from guardsteer.errors import ClassifierError
@@ -43,6 +44,7 @@ def from_sklearn(vectorizer: Any, classifier: Any, outputs: Sequence[str]) -> Li
         use_idf=not hashing and vectorizer.use_idf,
         alternate_sign=hashing and vectorizer.alternate_sign,
         features=int(weight.shape[0]),
+        normalise=vectorizer.preprocessor.kind if isinstance(vectorizer.preprocessor, Normaliser) else None,
     )
     return LinearModel(
         settings=settings,
@@ -70,7 +72,7 @@ def _vectorizer_problems(vectorizer: Any) -> list[str]:
     problems = [
         f"the vectorizer has its own {name}, which no stream could follow; leave it out"
         for name in ("preprocessor", "tokenizer", "stop_words")
-        if given[name] is not None
+        if given[name] is not None and not isinstance(given[name], Normaliser)
     ]
     if vectorizer.analyzer not in ("word", "char", "char_wb"):
         problems.append("the vectorizer's analyzer must be word, char or char_wb")

@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
+from guardsteer.classify.normalise import Normaliser
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.fitting import Numbers, Settings, fit
 from guardsteer.lab.classifiers.prefixes import prefixes_of, spliced
@@ -109,6 +110,7 @@ def _vectorizer(settings: Settings) -> TfidfVectorizer | HashingVectorizer:
         "ngram_range": settings.ngrams,
         "lowercase": settings.lowercase,
         "strip_accents": settings.strip_accents,
+        "preprocessor": Normaliser(settings.normalise) if settings.normalise else None,
         "binary": settings.binary,
         "norm": settings.norm,
     }

@@ -308,7 +308,8 @@ def test_a_disguise_keeps_the_letters_and_the_change_is_that_of_the_rows() -> No
     text = "I cannot help with that request, sorry."
     for name, disguise in DISGUISES.items():
         assert disguise(text) != text, name
-        assert len(disguise(text).split()) == len(text.split()) or name == "space in words"
+        splits = name in ("space in words", "letters spaced out", "words run together")
+        assert len(disguise(text).split()) == len(text.split()) or splits
     assert DISGUISES["zero-width space in words"]("that and this").replace("\u200b", "") == "that and this"
     assert unicodedata.normalize("NFKC", DISGUISES["full-width letters"](text)) == text
     found = {
