@@ -19,11 +19,12 @@ from guardsteer.errors import AuditError
 if TYPE_CHECKING:
     from guardsteer.audit import StoredEvent
 
-__all__ = ["register", "run"]
+__all__ = ["public_keys", "read_anchor", "register", "run"]
 
 _LARGE_BYTES = 32 * 2**20
 _ELSEWHERE = {
     "replay": "guardsteer.cli.audit_replay",
+    "report": "guardsteer.cli.audit_report",
 }
 """Actions that have a file of their own, with ``register(actions)`` and ``run(args)``."""
 
@@ -124,8 +125,8 @@ def _checkpoint(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from guardsteer.audit import verify
 
-    anchors = [_read(path) for path in args.anchor]
-    trusted = None if args.trusted is None else _public_keys(args.trusted)
+    anchors = [read_anchor(path) for path in args.anchor]
+    trusted = None if args.trusted is None else public_keys(args.trusted)
     # Starting processes takes longer than reading a small log.
     large = sum(path.stat().st_size for path in args.directory.glob("*.jsonl")) > _LARGE_BYTES
     result = verify(args.directory, anchors, trusted=trusted, processes=args.processes if large else 1)
@@ -145,14 +146,16 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if result.ok else 1
 
 
-def _read(path: Path) -> str:
+def read_anchor(path: Path) -> str:
+    """Return what is in the file of an anchor; raises ``AuditError`` where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise AuditError(f"{path}: the anchor cannot be read: {error}") from error
 
 
-def _public_keys(path: Path) -> list[bytes]:
+def public_keys(path: Path) -> list[bytes]:
+    """Return the public keys, 32 bytes each, of a file or a folder of them."""
     from guardsteer.rules.signing_keys import read_trusted
 
     return [key.public_bytes_raw() for key in read_trusted(path).values()]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-__all__ = ["card", "facts", "page", "plots", "save_page", "table", "verdict"]
+__all__ = ["card", "facts", "page", "plots", "save_page", "table", "unfold", "verdict"]
 
 _ALLOWED = "default-src 'none'; style-src 'unsafe-inline'"
 _SHORT, _LONG = 34, 60
@@ -48,17 +48,19 @@ tr.in{background:#3b7d2326}tr.in td:first-child{font-weight:700}
 .card{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}
 .card dt{color:var(--grey)}.card dd{margin:0;overflow-wrap:anywhere}
 code{font-size:.85em;overflow-wrap:anywhere}.note{color:var(--grey);max-width:48rem}
+.more{margin:.4rem 0 0}
 details summary{cursor:pointer;font-weight:600;margin:2rem 0 .5rem;font-size:1.1rem}
+details.more summary{font-size:.86rem;margin:.2rem 0;font-weight:400}
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """Return a whole page; ``body`` holds markup, ``title`` plain text."""
+def page(title: str, body: Iterable[str], *, style: str = "") -> str:
+    """Return a whole page; ``body`` holds markup, ``title`` plain text, ``style`` what the page adds."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main><h1>{escape(title)}</h1>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head><body><main><h1>{escape(title)}</h1>\n"
         + "\n".join(body)
         + "\n</main></body></html>\n"
     )
@@ -117,6 +119,11 @@ def table(
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}"><table>{told}'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def unfold(summary: str, body: str) -> str:
+    """Return ``body`` (markup) behind a line of plain text that unfolds it."""
+    return f'<details class="more"><summary>{escape(summary)}</summary>{body}</details>'
 
 
 def _cell(text: str) -> str:
