@@ -23,6 +23,8 @@ from guardsteer.audit.findings import FindingKind, Findings, Note
 from guardsteer.audit.keyring import Keyring
 from guardsteer.audit.merkle import Range, leaf_hash
 from guardsteer.audit.records import Record, RecordsDropped, SegmentBegan, StreamClosed, decode_record
+from guardsteer.audit.text.side_file import problem_of
+from guardsteer.core.events import TextKept
 
 __all__ = ["SegmentReport", "StreamCheck", "decode"]
 
@@ -80,6 +82,7 @@ class StreamCheck:
         self._tree = Range()
         self._trees: dict[int, Range] = {}
         self._clock = Clock()
+        self._directory = Path()
 
     def start_at(self, lines: int, previous: bytes) -> None:
         """Take what came before for given: ``lines`` lines, the last with the hash ``previous``."""
@@ -96,6 +99,7 @@ class StreamCheck:
 
         Raises ``AuditError`` when one cannot be read.
         """
+        self._directory = directory
         expected = first
         if first == 1:
             self._keep_root()
@@ -263,6 +267,9 @@ class StreamCheck:
         self.records += 1
         if isinstance(record, StreamClosed):
             self.closed = True
+        elif isinstance(record, TextKept):
+            if problem := problem_of(self._directory, record):
+                self._add(file, at, "text", problem)
         elif isinstance(record, RecordsDropped):
             message = f"the writer lost {record.count} events here: {record.reason}"
             self._findings.note(file, at, "dropped", message)
@@ -275,7 +282,7 @@ class StreamCheck:
                 self._findings.note(file, at, "unknown", message)
 
     def _add(self, file: str, at: int, kind: FindingKind, message: str) -> None:
-        self.damaged = self.damaged or kind != "clock"
+        self.damaged = self.damaged or kind not in ("clock", "text")
         self._findings.add(file, at, kind, message)
 
 

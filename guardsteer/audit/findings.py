@@ -22,6 +22,7 @@ FindingKind: TypeAlias = Literal[
     "more",
     "order",
     "signature",
+    "text",
 ]
 """``anchor``: the log does not hold what an anchor says. ``changed``: a line's hash does not fit.
 ``checkpoint``: it is missing, damaged, not signed by the segment's key or contradicts the lines.
@@ -29,7 +30,8 @@ FindingKind: TypeAlias = Literal[
 ``cut``: the end is missing. ``foreign``: a segment from elsewhere. ``header``: a segment does not begin as
 it must. ``layout``: not a line of the log. ``missing``: lines or segments are gone. ``more``: further
 findings in a file that has very many. ``order``: lines out of order. ``signature``: nobody, or the wrong
-key, vouches for a segment's key, or for the lines before it.
+key, vouches for a segment's key, or for the lines before it. ``text``: an encrypted text is not what a
+record says was written; the log itself may be whole.
 """
 
 NoteKind: TypeAlias = Literal[

@@ -14,6 +14,7 @@ from guardsteer.audit.files import Listing, list_log
 from guardsteer.audit.findings import Findings, StreamSummary, Verification
 from guardsteer.audit.keyring import Keyring
 from guardsteer.audit.keys import KEY_FILE_NAME, MIN_KEY_BYTES, key_name
+from guardsteer.audit.text.side_file import FOLDER as TEXT_FOLDER
 from guardsteer.errors import AuditError
 
 __all__ = ["verify"]
@@ -42,6 +43,8 @@ def verify(
     9. The lines reach the checkpoint, else the end was cut; the root of their tree is the checkpoint's,
        and the key in use there signed it.
     10. The same goes for each anchor: checkpoints that were kept elsewhere, one or several in a text.
+    11. Each encrypted text that a record tells of lies where it says, unchanged; whether its key is still
+        there is no matter.
 
     Memory does not grow with the log. With ``processes`` above 1, segments are read in that many
     processes, which import the main module anew: guard it. Without anchors or ``trusted`` it cannot be
@@ -189,7 +192,7 @@ def _read_checkpoint(directory: Path, stream: str) -> bytes | None:
 
 def _note_others(directory: Path, listing: Listing, streams: Sequence[_Stream], findings: Findings) -> None:
     for name in listing.others:
-        if name != KEY_FILE_NAME:
+        if name not in (KEY_FILE_NAME, TEXT_FOLDER):
             findings.note(name, 0, "other_file", "not part of the log")
     if KEY_FILE_NAME not in listing.others:
         return

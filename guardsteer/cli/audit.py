@@ -25,6 +25,8 @@ _LARGE_BYTES = 32 * 2**20
 _ELSEWHERE = {
     "replay": "guardsteer.cli.audit_replay",
     "report": "guardsteer.cli.audit_report",
+    "text": "guardsteer.cli.audit_text",
+    "forget": "guardsteer.cli.audit_text",
 }
 """Actions that have a file of their own, with ``register(actions)`` and ``run(args)``."""
 

@@ -19,7 +19,7 @@ from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.provenance import Call
-from guardsteer.runtime.recording import ledger_kit, started
+from guardsteer.runtime.recording import keep_text, ledger_kit, started
 from guardsteer.runtime.requests import Request, attention_mask_of, read_requests
 from guardsteer.runtime.row import Row, Step
 from guardsteer.runtime.switch import Switch
@@ -46,6 +46,7 @@ class Admission:
         if call is not None:
             shared = ledger_kit(kit, auditor)
             for row, (request, spans) in enumerate(zip(self.requests, self.spans, strict=True)):
+                keep_text(auditor, request, call, row, "prompt", request.prompt)
                 for sequence in range(self.expansion):
                     auditor.append(started(kit.policy, auditor, request, sequence, request.terms, call, row))
                     ledgers.append(Ledger(shared, request.id, sequence, spans, request.terms))
@@ -102,6 +103,7 @@ class Admission:
         eos: frozenset[int],
         pad: int | None,
         finals: Sequence[Final] | None = None,
+        call: Call | None = None,
     ) -> None:
         """Record what the rows that were returned went through; ``finals`` where columns do not tell."""
         if not auditor.on:
@@ -120,6 +122,7 @@ class Admission:
             ledger.close(newest, last)
             reason = "halted" if _halted(newest, last) else "eos" if ended else "length_or_stop"
             digest = auditor.digest_of(written)
+            keep_text(auditor, self.requests[group], call, group, "output", written, sequence)
             auditor.append(
                 RequestEnded(
                     time_ns=time.time_ns(),

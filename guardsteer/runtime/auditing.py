@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from guardsteer.audit import Journal
+from guardsteer.audit.text import TextStore
 from guardsteer.classify.breaker import Breaker
 from guardsteer.core.events import (
     Attached,
@@ -21,6 +22,7 @@ from guardsteer.core.events import (
     PolicyRefused,
 )
 from guardsteer.core.policy import Binding, OnAuditError, Policy
+from guardsteer.runtime.keeping import Keeper
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.provenance import Surroundings
 
@@ -30,8 +32,11 @@ __all__ = ["Auditor", "Blackout"]
 class Blackout:
     """What rows do while the log cannot be written, as the policy's ``audit.on_error`` says."""
 
-    def __init__(self, journal: Journal | None, on_error: OnAuditError) -> None:
+    def __init__(
+        self, journal: Journal | None, on_error: OnAuditError, texts: TextStore | None = None
+    ) -> None:
         self._journal = journal if on_error != "open" else None
+        self._texts = texts
         self._halts = on_error == "halt"
         self._keeps = on_error == "last_state"
 
@@ -47,7 +52,9 @@ class Blackout:
 
     def active(self) -> bool:
         """Tell whether the log cannot be written now, and that matters."""
-        return self._journal is not None and self._journal.failed
+        if self._journal is None:
+            return False
+        return self._journal.failed or (self._texts is not None and self._texts.failed)
 
 
 class Auditor:
@@ -61,17 +68,22 @@ class Auditor:
         owned: bool,
         library: str,
         surroundings: Surroundings,
+        keeper: Keeper | None = None,
+        owns_texts: bool = False,
     ) -> None:
         self._journal = journal
         self._first = kit
         self._owned = owned
         self._library = library
         self._surroundings = surroundings
+        self.keeper = keeper
+        self._owns_texts = owns_texts
         self.guard_id = uuid.uuid4().hex
 
     def blackout(self, policy: Policy) -> Blackout:
         """Return what stops steering under ``policy`` when events cannot be kept."""
-        return Blackout(self._journal, policy.audit.on_error)
+        texts = None if self.keeper is None else self.keeper.store
+        return Blackout(self._journal, policy.audit.on_error, texts)
 
     @property
     def on(self) -> bool:
@@ -159,8 +171,22 @@ class Auditor:
         )
 
     def detached(self) -> None:
-        """Record that the guard is off and wait until all is on the disk; closes a journal of its own."""
+        """Record that the guard is off and wait until all is on the disk; closes what is its own."""
         self.append(Detached(time_ns=time.time_ns(), guard=self.guard_id))
+        try:
+            self._finish_texts()
+        finally:
+            self._finish_journal()
+
+    def _finish_texts(self) -> None:
+        if self.keeper is None:
+            return
+        if self._owns_texts:
+            self.keeper.store.close()
+        else:
+            self.keeper.store.flush()
+
+    def _finish_journal(self) -> None:
         if self._journal is None:
             return
         if self._owned:

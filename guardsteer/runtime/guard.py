@@ -141,7 +141,8 @@ class Guard:
             except BaseException as error:
                 admission.fail(generation, self._auditor, error)
                 raise
-        admission.end(generation, self._auditor, sequences_of(output), settings.eos, settings.pad, finals)
+        sequences = sequences_of(output)
+        admission.end(generation, self._auditor, sequences, settings.eos, settings.pad, finals, call)
         return output
 
     def chat(

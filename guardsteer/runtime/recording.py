@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from guardsteer.core.events import RequestStarted
 from guardsteer.core.policy import Policy
@@ -13,7 +14,7 @@ from guardsteer.runtime.provenance import Call
 from guardsteer.runtime.requests import Request
 from guardsteer.runtime.terms import Terms
 
-__all__ = ["ledger_kit", "started"]
+__all__ = ["keep_text", "ledger_kit", "started"]
 
 
 def ledger_kit(kit: Kit, auditor: Auditor, track: str = "") -> LedgerKit:
@@ -65,4 +66,20 @@ def started(
         rng="" if row or sequence else call.rng,
         turns=request.turns,
         unrecorded=call.unrecorded,
+        text="" if auditor.keeper is None or track else auditor.keeper.name(call, row),
     )
+
+
+def keep_text(
+    auditor: Auditor,
+    request: Request,
+    call: Call | None,
+    row: int,
+    part: str,
+    tokens: Sequence[int],
+    sequence: int = 0,
+) -> None:
+    """Keep a row's prompt or output, where text is kept; encrypted, and by another thread."""
+    keeper = auditor.keeper
+    if keeper is not None and call is not None:
+        keeper.keep(keeper.name(call, row), request, part, sequence, tokens)

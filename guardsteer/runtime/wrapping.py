@@ -11,16 +11,18 @@ from typing import Any
 from guardsteer import __version__
 from guardsteer.assets import Catalog
 from guardsteer.audit import Journal, open_journal
+from guardsteer.audit.text import SubjectKeys, TextStore, open_text_store
 from guardsteer.classify import Probe
 from guardsteer.core.policy import Binding, Policy
 from guardsteer.core.signals import TextClassifier
-from guardsteer.errors import PolicyError
+from guardsteer.errors import AuditError, PolicyError
 from guardsteer.host import check_model, find_layout, fingerprint
 from guardsteer.rules.rollout import in_shadow
 from guardsteer.rules.signing_keys import read_private
 from guardsteer.runtime.auditing import Auditor
 from guardsteer.runtime.building import Builder
 from guardsteer.runtime.guard import Guard
+from guardsteer.runtime.keeping import Keeper
 from guardsteer.runtime.provenance import surroundings_of
 from guardsteer.steer import Vector
 
@@ -36,6 +38,7 @@ def wrap(
     *,
     policy: Policy | str | Path,
     audit: Journal | str | Path | None = None,
+    audit_text: TextStore | str | Path | None = None,
     blocks: str | None = None,
     assets: Sequence[Path | str] = (),
     vectors: Mapping[str, Vector] | None = None,
@@ -49,7 +52,9 @@ def wrap(
 
     ``policy`` is a YAML file, a folder that holds ``policy.yaml``, the name of one that ships, or a
     loaded policy. ``audit`` is the
-    folder of the log, or an open journal to share; None keeps no log. ``blocks`` names the list of decoder
+    folder of the log, or an open journal to share; None keeps no log. ``audit_text`` keeps the text of
+    requests too, encrypted in side files of the log: the folder of the subjects' keys, or an open store
+    to share; None keeps none. ``blocks`` names the list of decoder
     blocks (``"model.layers"``) where it is not found by itself. ``assets`` are folders to look for
     classifiers and vectors in before those that ship. ``vectors`` and ``classifiers`` give
     some of what the policy names as objects, instead of loading it. ``stop_file``: while this file
@@ -83,12 +88,20 @@ def wrap(
     builder = replace(builder, binding=bound, candidates=beside)
     kit = builder.build(builder.policy(policy))
     journal = audit if isinstance(audit, Journal) or audit is None else _open_journal(Path(audit))
+    try:
+        texts = _text_store(audit_text, journal)
+    except AuditError:
+        if journal is not None and journal is not audit:
+            journal.close()
+        raise
     auditor = Auditor(
         journal,
         kit,
         owned=journal is not audit,
         library=__version__,
         surroundings=surroundings_of(model),
+        keeper=None if texts is None else Keeper(texts, tokenizer),
+        owns_texts=texts is not audit_text,
     )
     return Guard(builder, kit, auditor, stop_file=None if stop_file is None else Path(stop_file))
 
@@ -96,6 +109,21 @@ def wrap(
 def _open_journal(directory: Path) -> Journal:
     named = os.environ.get(SIGNING_KEY_VARIABLE)
     return open_journal(directory, signing_key=read_private(Path(named)) if named else None)
+
+
+def _text_store(given: TextStore | str | Path | None, journal: Journal | None) -> TextStore | None:
+    if given is None:
+        return None
+    if journal is None:
+        raise AuditError("audit_text keeps text beside a log, and there is none; give audit=FOLDER too")
+    if not isinstance(given, TextStore):
+        return open_text_store(journal, SubjectKeys(given))
+    if given.journal is not journal:
+        raise AuditError(
+            f"audit_text records what it keeps in {given.journal.directory}, and audit is another log; give "
+            "the journal that the store was opened with"
+        )
+    return given
 
 
 def _named(
