@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "vectors": ("guardsteer.cli.vectors", "extract steering vectors and look at them"),
     "classifiers": ("guardsteer.cli.classifiers", "train, evaluate and show classifiers of text"),
     "audit": ("guardsteer.cli.audit", "look at an audit log and verify it"),
+    "telemetry": ("guardsteer.cli.telemetry", "list the metrics, print the Grafana dashboard"),
 }
 """Name of each command: its module, and what it is for in one line."""
 

@@ -25,6 +25,7 @@ from guardsteer.core.policy import Binding, OnAuditError, Policy
 from guardsteer.runtime.keeping import Keeper
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.provenance import Surroundings
+from guardsteer.telemetry import Feed
 
 __all__ = ["Auditor", "Blackout"]
 
@@ -58,7 +59,7 @@ class Blackout:
 
 
 class Auditor:
-    """Appends a guard's events to its journal; without a journal they go nowhere."""
+    """Hands a guard's events to its journal and to those who watch; without either they go nowhere."""
 
     def __init__(
         self,
@@ -70,8 +71,10 @@ class Auditor:
         surroundings: Surroundings,
         keeper: Keeper | None = None,
         owns_texts: bool = False,
+        feed: Feed | None = None,
     ) -> None:
         self._journal = journal
+        self._feed = feed
         self._first = kit
         self._owned = owned
         self._library = library
@@ -87,13 +90,15 @@ class Auditor:
 
     @property
     def on(self) -> bool:
-        """True where events are kept."""
-        return self._journal is not None
+        """True where events are kept or watched."""
+        return self._journal is not None or self._feed is not None
 
     def append(self, event: Event) -> None:
-        """Hand one event to the writing thread."""
+        """Hand one event to the writing thread, and to that of those who watch."""
         if self._journal is not None:
             self._journal.append(event)
+        if self._feed is not None:
+            self._feed.append(event)
 
     def digest_of(self, tokens: Sequence[int]) -> str:
         """Return the keyed digest of token ids, four little-endian bytes each; empty without a journal."""
@@ -173,6 +178,8 @@ class Auditor:
     def detached(self) -> None:
         """Record that the guard is off and wait until all is on the disk; closes what is its own."""
         self.append(Detached(time_ns=time.time_ns(), guard=self.guard_id))
+        if self._feed is not None:
+            self._feed.close()
         try:
             self._finish_texts()
         finally:

@@ -25,6 +25,7 @@ from guardsteer.runtime.guard import Guard
 from guardsteer.runtime.keeping import Keeper
 from guardsteer.runtime.provenance import surroundings_of
 from guardsteer.steer import Vector
+from guardsteer.telemetry import Feed, Observer
 
 __all__ = ["SIGNING_KEY_VARIABLE", "wrap"]
 
@@ -47,6 +48,7 @@ def wrap(
     binding: Binding | str | Path | None = None,
     candidates: Mapping[str, Policy | str | Path] | None = None,
     trusted: str | Path | None = None,
+    observers: Sequence[Observer] = (),
 ) -> Guard:
     """Put ``model`` under ``policy`` and return the guard; the weights are never touched.
 
@@ -64,6 +66,7 @@ def wrap(
     policies that are adopted later. ``candidates`` are policies by name that run beside it in shadow: on the
     same requests, with no effect but what the audit tells of them. With ``trusted``, a public key or a
     folder of them, policies and binding files are loaded only if one of these keys signed them.
+    ``observers`` are told what the audit is told, as it happens: ``guardsteer.telemetry`` has some.
 
     Raises ``PolicyError``, ``AssetError``, ``BindingError`` (a vector of another model), ``LayoutError``,
     ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is then as it was.
@@ -102,6 +105,7 @@ def wrap(
         surroundings=surroundings_of(model),
         keeper=None if texts is None else Keeper(texts, tokenizer),
         owns_texts=texts is not audit_text,
+        feed=Feed(observers, journal) if observers else None,
     )
     return Guard(builder, kit, auditor, stop_file=None if stop_file is None else Path(stop_file))
 

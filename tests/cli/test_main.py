@@ -27,6 +27,8 @@ ACTIONS = [
     ["classifiers", "show"],
     ["audit", "show"],
     ["audit", "verify"],
+    ["telemetry", "metrics"],
+    ["telemetry", "dashboard"],
 ]
 
 
