@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from math import exp, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,16 +126,24 @@ class LinearClassifier:
 
     def step(self, place: Place, text: str) -> Step:
         """Return what reading ``text``, without a capital sigma, from ``place`` comes to."""
-        vectorizer, packer = self.vectorizer, self.packer
-        reader = vectorizer.reader
+        reader = self.vectorizer.reader
+        behind, units, before = self.read(place, text)
+        opened = reader.open_unit(behind)
+        units = units if opened is None else [*units, opened]
+        return behind, self.packer.change(reader.open_unit(place), units), before
+
+    def read(self, place: Place, text: str) -> tuple[Place, Sequence[Unit], str]:
+        """Return the place behind ``text``, the units that it finished, and the last item of its step.
+
+        There is no capital sigma in ``text``.
+        """
+        vectorizer = self.vectorizer
         # Where lowering never looks around, nobody asks for this.
         before = text[-1] if text[-1] in PLAIN or not vectorizer.sigma_matters else ""
         read = vectorizer.strip(text.lower() if vectorizer.lowercase else text)
-        units: Sequence[Unit] = ()
-        if read:
-            place, units = reader.read(place, read)
-        opened = reader.open_unit(place)
-        return place, tuple(map(packer.unit, units)), None if opened is None else packer.unit(opened), before
+        if not read:
+            return place, (), before
+        return (*vectorizer.reader.read(place, read), before)
 
     def probabilities(self, products: Sequence[float], square: float) -> list[float]:
         """Return the probabilities [output] from v.w and v.v."""
@@ -162,18 +170,8 @@ class LinearState:
     """
 
     __slots__ = (
-        "_before",
-        "_classifier",
-        "_difference",
-        "_nothing_read",
-        "_other",
-        "_packer",
-        "_pending",
-        "_place",
-        "_reader",
-        "_start",
-        "_steps",
-        "_tally",
+        *("_before", "_classifier", "_difference", "_nothing_read", "_other", "_packer", "_place"),
+        *("_reader", "_start", "_steps", "_tally"),
     )
 
     def __init__(self, classifier: LinearClassifier) -> None:
@@ -184,8 +182,6 @@ class LinearState:
         self._start = self._reader.cuts_to
         self._place: Place = self._reader.start
         self._tally: Tally = classifier.tally()
-        # What the unit adds that the end of the text leaves open; it is in the tally once that is asked.
-        self._pending: Pack | None = None
         self._nothing_read = True
         self._before = ""
         # Open question of a capital sigma: the place in the text had it been read the other way, and
@@ -201,23 +197,14 @@ class LinearState:
         if self._other is not None or CAPITAL_SIGMA in text:
             self._push_slowly(text)
             return
-        place, tally = self._place, self._tally
-        cut = (self._start or self._reader.cut(place)) if text[0] in GAPS else None
-        key = (place if cut is None else cut, text)
-        step = self._steps.young.get(key) or self._step(key)
-        self._place, packs, opened, before = step
-        if tally.opened is not None:
-            if cut is not None:
-                tally.opened = None
-            elif packs and packs[0] is tally.opened:
-                tally.opened, packs = None, packs[1:]
-            else:
-                tally.undo()
-        elif cut is not None and self._pending is not None:
-            tally.add(self._pending)
-        for pack in packs:
-            tally.add(pack)
-        self._pending = opened
+        place = self._place
+        if text[0] in GAPS:
+            # The open unit stays as it is, so what it was does not matter.
+            place = self._start or self._reader.cut(place) or place
+        key = (place, text)
+        self._place, pack, before = self._steps.young.get(key) or self._step(key)
+        if pack is not None:
+            self._tally.add(pack)
         self._before = before or case_context(self._before, text)
 
     def scores(self) -> Sequence[float]:
@@ -225,8 +212,6 @@ class LinearState:
         classifier, tally = self._classifier, self._tally
         if self._nothing_read:
             return (0.0,) * len(classifier.outputs)
-        if tally.opened is None and self._pending is not None:
-            tally.open(self._pending)
         if classifier.plain:
             # As ``probabilities`` has it, without the call.
             square = tally.square
@@ -238,7 +223,7 @@ class LinearState:
     def fork(self) -> LinearState:
         """Return an independent copy; costs a copy of the counts."""
         twin = LinearState(self._classifier)
-        twin._place, twin._tally, twin._pending = self._place, self._tally.fork(), self._pending
+        twin._place, twin._tally = self._place, self._tally.fork()
         twin._nothing_read, twin._before = self._nothing_read, self._before
         twin._other, twin._difference = self._other, self._difference.copy()
         return twin
@@ -247,11 +232,31 @@ class LinearState:
         """Return what reading a text from a place comes to; cached."""
         step = self._steps.older(key)
         if step is None:
+            if len(key[1]) > _CACHED_CHARACTERS:
+                return self._long_step(*key)
             step = self._classifier.step(*key)
             # A place is short whatever came before it.
-            if len(key[1]) <= _CACHED_CHARACTERS:
-                self._steps.put(key, step)
+            self._steps.put(key, step)
         return step
+
+    def _long_step(self, place: Place, text: str) -> Step:
+        """Take in a text that does not come again, unit by unit; return where it leads."""
+        self._count(self._reader.open_unit(place), -1)
+        place, units, before = self._classifier.read(place, text)
+        for unit in units:
+            self._tally.add(self._packer.unit(unit))
+        self._count(self._reader.open_unit(place), 1)
+        return place, None, before
+
+    def _count(self, unit: Unit | None, times: Literal[1, -1]) -> None:
+        """Add the unit that the text's end leaves open, or take it back."""
+        if unit is None:
+            return
+        self._add(self._packer.unit(unit) if times > 0 else self._packer.change(unit, ()))
+
+    def _add(self, pack: Pack | None) -> None:
+        if pack is not None:
+            self._tally.add(pack)
 
     def _feed(self, text: str) -> None:
         if not text:
@@ -262,14 +267,13 @@ class LinearState:
 
     def _push_slowly(self, text: str) -> None:
         """Read text for which no step can be kept, since its lowering depends on what is around it."""
-        self._tally.undo()
+        self._count(self._reader.open_unit(self._place), -1)
         vectorizer = self._classifier.vectorizer
         if vectorizer.sigma_matters:
             self._push_with_sigma(text)
         else:
             self._feed(vectorizer.strip(text.lower() if vectorizer.lowercase else text))
-        unit = self._reader.open_unit(self._place)
-        self._pending = None if unit is None else self._packer.unit(unit)
+        self._count(self._reader.open_unit(self._place), 1)
 
     def _push_with_sigma(self, text: str) -> None:
         """Read text with a capital sigma in it, or after one whose small form is still open.
@@ -315,7 +319,7 @@ class LinearState:
         reader = self._reader
         self._place, units = reader.read(self._place, text)
         grams = [gram for unit in units for gram in reader.grams(unit)]
-        self._tally.add(self._packer.grams(grams))
+        self._add(self._packer.grams(grams))
         self._other, other_units = reader.read(other, other_text)
         other_grams = [gram for unit in other_units for gram in reader.grams(unit)]
         difference = self._difference
@@ -327,7 +331,8 @@ class LinearState:
 
     def _close(self, other: Place, *, taken: bool) -> None:
         if taken:
-            self._tally.add(self._packer.difference(self._difference))
+            difference = self._difference
+            self._add(self._packer.grams(difference.elements(), list((-difference).elements())))
             self._place = other
         self._other = None
         self._difference.clear()

@@ -1,17 +1,16 @@
-"""What a unit of text adds to a running score, made once and kept while it is in use."""
+"""What text changes about a running score, made once and kept while it is in use."""
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import mul
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from guardsteer.classify.reading import Gram, Place, Unit
+from guardsteer.classify.reading import Gram, Place, Unit, growth
 from guardsteer.classify.recent import Recent
 from guardsteer.classify.tally import Pack
 from guardsteer.classify.vectorizer import Vectorizer
@@ -20,9 +19,9 @@ __all__ = ["Packer", "Step", "Weights"]
 
 Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
-Step: TypeAlias = tuple[Place, tuple[Pack, ...], Pack | None, str]
-"""What reading a text from a place comes to: the place behind it; the packs of the units that it finished
-and of the one that it leaves open; its last character, empty where Final_Sigma may look past that.
+Step: TypeAlias = tuple[Place, Pack | None, str]
+"""What reading a text from a place comes to: the place behind it; the change of the counts, None for none;
+its last character, empty where Final_Sigma may look past that.
 """
 
 _CACHED_UNITS = 8_192
@@ -48,44 +47,56 @@ class Packer:
         self._nothing: Pack = ((), (), (), columns) if self._curved else ((), (), (), 0.0, sums)
 
     def unit(self, unit: Unit) -> Pack:
-        """Return what a unit of text adds to a tally; cached."""
+        """Return what a unit of text adds; cached."""
         pack = self.cache.young.get(unit) or self.cache.older(unit)
         if pack is None:
-            pack = self.grams(self._vectorizer.reader.grams(unit))
+            pack = self.grams(self._vectorizer.reader.grams(unit)) or self._nothing
             if sum(map(len, unit)) <= _CACHED_CHARACTERS:
                 self.cache.put(unit, pack)
         return pack
 
-    def grams(self, grams: Sequence[Gram]) -> Pack:
-        """Return what n-grams add to a tally."""
-        return self._pack_counts(self._vectorizer.counts(grams))
+    def grams(self, added: Iterable[Gram], removed: Iterable[Gram] = ()) -> Pack | None:
+        """Return the change where there are n-grams more and others less; None where it comes to nothing."""
+        counts = self._vectorizer.counts(added)
+        if removed:
+            for index, count in self._vectorizer.counts(removed).items():
+                counts[index] = counts.get(index, 0) - count
+            if 0 in counts.values():
+                counts = {index: count for index, count in counts.items() if count}
+        return self._pack_counts(counts) if counts else None
 
-    def difference(self, difference: Counter[Gram]) -> Pack:
-        """Return what adding n-grams, or removing those with a negative count, does to a tally."""
-        added = self._vectorizer.counts(difference.elements())
-        removed = self._vectorizer.counts((-difference).elements())
-        for index, count in removed.items():
-            added[index] = added.get(index, 0) - count
-        return self._pack_counts(added)
+    def change(self, opened: Unit | None, units: Sequence[Unit]) -> Pack | None:
+        """Return the change where there are ``units`` in the place of the unit that was open."""
+        grams = self._vectorizer.reader.grams
+        added: list[Gram] = []
+        removed: Sequence[Gram] = ()
+        if opened is not None:
+            first = units[0] if units else None
+            if first != opened:
+                grown = None if first is None else growth(opened, first, self._vectorizer.settings.ngrams)
+                if grown is None:
+                    added, removed = [] if first is None else grams(first), grams(opened)
+                else:
+                    added, removed = grown
+            units = units[1:]
+        for unit in units:
+            added += grams(unit)
+        return self.grams(added, removed)
 
     def _pack_counts(self, counts: dict[int, int]) -> Pack:
-        if not counts:
-            return self._nothing
         # Side by side in memory: they are read when all else is out of the processor's cache.
-        indices = array("i", counts)
-        steps = array("i", counts.values())
-        squares = self._squares
-        square = array("d", [1.0 if squares is None else squares[index] for index in indices])
-        columns = self._columns(indices)
+        indices, steps = array("i", list(counts)), list(counts.values())
+        known = self._squares
+        squares = [1.0] * len(counts) if known is None else list(map(known.__getitem__, counts))
         if self._curved:
-            return indices, steps, square, columns
-        slopes = array("d", [2.0 * each * step for each, step in zip(square, steps)])  # noqa: B905  # of one length
-        products = tuple([sum(map(mul, column, steps)) for column in columns])
-        return indices, steps, slopes, 0.5 * sum(map(mul, slopes, steps)), products
+            return indices, array("i", steps), array("d", squares), self._columns(indices)
+        growths = list(map(mul, squares, steps))
+        products = tuple([sum(map(mul, column, steps)) for column in self._columns(indices)])
+        slopes = array("d", [each + each for each in growths])
+        return indices, array("i", steps), slopes, sum(map(mul, growths, steps)), products
 
     def _columns(self, indices: Sequence[int]) -> tuple[Sequence[float], ...]:
         """Return weight times idf, [output][feature], of some features."""
         if self._outputs == 1:
-            flat = self._flat
-            return (array("d", [flat[index] for index in indices]),)
+            return (array("d", list(map(self._flat.__getitem__, indices))),)
         return tuple([array("d", column) for column in self._scaled[indices].T.tolist()])

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from guardsteer.classify.murmur import NOTHING, Midstate, feed
 
-__all__ = ["GAPS", "Analyzer", "Gram", "Place", "Reader", "Unit", "make_reader"]
+__all__ = ["GAPS", "Analyzer", "Gram", "Place", "Reader", "Unit", "growth", "make_reader"]
 
 Analyzer: TypeAlias = Literal["word", "char", "char_wb"]
 
@@ -87,6 +87,19 @@ def _windows(unit: tuple[str, str], shortest: int, longest: int) -> list[Gram]:
         for size in range(shortest, longest + 1)
         for end in range(max(known + 1, size), len(text) + 1)
     ]
+
+
+def growth(before: Unit, after: Unit, ngrams: tuple[int, int]) -> tuple[list[Gram], list[Gram]] | None:
+    """Return the n-grams more and less where a whole word of ``char_wb`` grows; None for other units.
+
+    They are those at its end, most of a word's n-grams aside.
+    """
+    if not (isinstance(before, str) and isinstance(after, str) and after.startswith(before)):
+        return None
+    if len(before) + 2 < ngrams[0]:
+        return None
+    inside = f" {before}"
+    return _windows((inside, f"{after[len(before) :]} "), *ngrams), _windows((inside, " "), *ngrams)
 
 
 class _WordEdgeReader:
