@@ -21,6 +21,8 @@ __all__ = [
     "Card",
     "CombinationCard",
     "DataCard",
+    "EncoderCard",
+    "EncoderRef",
     "LinearCard",
     "Measure",
     "Measured",
@@ -191,7 +193,44 @@ class CombinationCard(_OutputsCard):
         return self
 
 
-Card: TypeAlias = LinearCard | PatternsCard | ProbeCard | CombinationCard
+class EncoderRef(_Closed):
+    """The encoder that a classifier reads with. It lies elsewhere: ``identity`` tells it from others.
+
+    ``source``: what it was exported from, for who has to do that again.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+    identity: Digest
+    width: Annotated[int, Field(ge=1, le=1_000_000)]
+    precision: Literal["float32", "int8"]
+    source: Line = ""
+
+
+class EncoderCard(_OutputsCard):
+    """Scores by a transformer encoder: with a table of weights, or (no files) by the encoder's own head.
+
+    ``window``: tokens read at once; ``over``: what counts of several windows; ``read``: where a stream is
+    read unless a policy says otherwise, as ``schedule.parse_schedule`` has it.
+    """
+
+    kind: Literal["encoder"]
+    activation: Activation
+    encoder: EncoderRef
+    window: Annotated[int, Field(ge=8, le=1_000_000)]
+    over: Literal["max", "mean"]
+    read: Annotated[str, Field(pattern=r"^(prompt|sentences|every [1-9][0-9]{0,5})$")] = "sentences"
+    files: dict[Literal["weights.safetensors"], Digest] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> EncoderCard:
+        if not self.files and len(self.outputs) != self.encoder.width:
+            raise ValueError("without files the outputs are the encoder's own, one for each of its width")
+        if len(self.outputs) == 1 and self.activation != "sigmoid":
+            raise ValueError("a single output needs the activation sigmoid")
+        return self
+
+
+Card: TypeAlias = LinearCard | PatternsCard | ProbeCard | CombinationCard | EncoderCard
 
 _CARD: TypeAdapter[Card] = TypeAdapter(Annotated[Card, Field(discriminator="kind")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from guardsteer.classify.card import (
     CARD_FILE,
     Card,
     CombinationCard,
+    EncoderCard,
     LinearCard,
     PatternsCard,
     ProbeCard,
@@ -26,6 +28,7 @@ from guardsteer.core.policy import ClassifierSpec
 from guardsteer.errors import ClassifierError
 
 if TYPE_CHECKING:
+    from guardsteer.classify.encoder_reading import EncoderClassifier
     from guardsteer.classify.probe import Probe
 
 __all__ = ["PROBE_FILE", "PROBE_OUTPUTS", "VOCABULARY_FILE", "load_classifier", "load_folder", "outputs_of"]
@@ -37,7 +40,7 @@ PROBE_OUTPUTS: Final = ("score",)
 
 def load_classifier(
     spec: ClassifierSpec, base: Path, catalog: Catalog
-) -> PatternClassifier | LinearClassifier | CombinationClassifier | Probe:
+) -> PatternClassifier | LinearClassifier | CombinationClassifier | EncoderClassifier | Probe:
     """Return the classifier that a policy in the folder ``base`` asks for.
 
     Raises ``ClassifierError`` where its files are damaged, ``AssetError`` where there are none.
@@ -70,10 +73,11 @@ def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str,
 
 
 def load_folder(
-    folder: Path, catalog: Catalog | None = None
-) -> PatternClassifier | LinearClassifier | CombinationClassifier | Probe:
+    folder: Path, catalog: Catalog | None = None, encoders: Sequence[Path] = ()
+) -> PatternClassifier | LinearClassifier | CombinationClassifier | EncoderClassifier | Probe:
     """Return the classifier in a folder; ``catalog`` finds the members of a combination.
 
+    The encoder that a card names is looked for in the folders ``encoders`` first (see ``encoder_load``).
     Raises ``ClassifierError`` where its files are damaged, or a member is another than the card names.
     """
     card: Card = read_card(folder)
@@ -81,6 +85,10 @@ def load_folder(
         from guardsteer.classify.combination_files import load_combination
 
         return load_combination(folder, card, catalog or Catalog())
+    if isinstance(card, EncoderCard):
+        from guardsteer.classify.encoder_load import load_encoder_classifier
+
+        return load_encoder_classifier(folder, card, catalog or Catalog(), encoders)
     if isinstance(card, ProbeCard):
         from guardsteer.classify.probe import load_probe
 
