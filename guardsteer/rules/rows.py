@@ -91,6 +91,9 @@ class RowRules:
             return self._plan  # type: ignore[return-value]  # a key is kept together with its plan
         return self._turn(key, signals)
 
+    def skip(self) -> None:
+        """Take no step: a token that ends a text was read, at which nothing is decided."""
+
     def _turn(self, key: Key, signals: Sequence[float]) -> Plan:
         program, old = self._program, self._early
         now = Moment(self._step, self._sentences, signals, (), key)

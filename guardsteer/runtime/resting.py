@@ -23,6 +23,9 @@ class Resting:
         """Return the idle plan."""
         return self._idle
 
+    def skip(self) -> None:
+        """Do nothing."""
+
     def take_revisions(self, _: Resting) -> None:
         """Do nothing: no rule takes text back here."""
 

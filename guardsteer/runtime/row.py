@@ -111,6 +111,7 @@ class Row:
             step.note = Note((), ())
             step.cleared = cleared(parent)
             self.news = True
+            self._engine.skip()
             return
         text = self._reader.push(token)
         if text:
@@ -149,6 +150,8 @@ class Row:
             self._incidents += told
         for slot, score in zip(probes.slots, scores, strict=True):
             self._signals[slot] = score
+        for joined in self._kit.joining.within:
+            joined.fill(self._signals, ())
         if self.halt_step >= 0:
             return
         engine = self._engine
