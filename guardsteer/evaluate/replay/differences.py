@@ -14,10 +14,16 @@ from guardsteer.evaluate.replay.places import Company
 from guardsteer.evaluate.replay.record import Recorded
 from guardsteer.runtime.provenance import Surroundings
 
-__all__ = ["doubts", "mismatches", "model_mismatches", "stopped_throughout"]
+__all__ = ["doubts", "mismatches", "model_mismatches", "short", "stopped_throughout"]
 
 _PARTS = ("architecture", "config", "weights", "tokenizer", "dtype")
 _COMPUTING = ("torch", "transformers", "onnxruntime")
+
+
+def short(digest: str) -> str:
+    """Return a digest as messages show it; what is none, as it is."""
+    prefix, colon, digits = digest.partition(":")
+    return f"{prefix}:{digits[:12]}..." if colon and len(digits) > 12 else digest
 
 
 def mismatches(
@@ -41,15 +47,15 @@ def model_mismatches(attached: Attached, model: Mapping[str, str]) -> Iterator[s
     for part in _PARTS:
         was, is_now = attached.model.get(part, ""), model.get(part, "")
         if was != is_now:
-            yield f"model: its {part} was {was}, is {is_now}"
+            yield f"model: {part} was {short(was)}, is {short(is_now)}"
 
 
 def _digests(kind: str, was: Mapping[str, str], is_now: Mapping[str, str]) -> Iterator[str]:
     for name, digest in was.items():
         if name not in is_now:
-            yield f"{kind} {name!r}: it was {digest}, and is missing"
+            yield f"{kind} {name!r}: was {short(digest)}, is missing"
         elif is_now[name] != digest:
-            yield f"{kind} {name!r}: it was {digest}, is {is_now[name]}"
+            yield f"{kind} {name!r}: was {short(digest)}, is {short(is_now[name])}"
 
 
 def doubts(recorded: Recorded, now: Surroundings, company: Company, *, forced: bool) -> Iterator[str]:

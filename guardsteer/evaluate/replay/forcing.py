@@ -56,6 +56,10 @@ class Player:
         self._step += 1
         return self._now
 
+    def skip(self) -> None:
+        """Count a step at which nothing was decided."""
+        self._step += 1
+
     def take_revisions(self, old: Player) -> None:
         """Go on counting where ``old`` was: text is taken back, steps are not."""
         self._step, self._now = old._step, old._now

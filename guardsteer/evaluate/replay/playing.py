@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from guardsteer.audit import Journal, StoredEvent
 from guardsteer.audit.keys import keyed_digest
 from guardsteer.core.events import Event, RequestEnded
 from guardsteer.core.policy import Binding, Policy
-from guardsteer.errors import ReplayError
+from guardsteer.errors import ReplayError, VectorsFightWarning
 from guardsteer.evaluate.replay.forcing import timetable
 from guardsteer.evaluate.replay.places import Batch
 from guardsteer.evaluate.replay.record import Recorded
@@ -117,7 +118,10 @@ def build(stage: Stage, identity: Fingerprint, policy: Policy) -> Built:
         classifiers=stage.classifiers,
         explain=True,
     )
-    return Built(builder, builder.build(policy))
+    with warnings.catch_warnings():
+        # Whoever put the policy on the model then was warned of it.
+        warnings.simplefilter("ignore", VectorsFightWarning)
+        return Built(builder, builder.build(policy))
 
 
 def beside(built: Built, name: str, candidate: Policy) -> Built:
@@ -149,6 +153,11 @@ def perform(
         return Take(_trimmed(ids, recorded))
     builder, kit = built
     if forced:
+        if (recorded.started.settings.get("num_beams") or 1) > 1:
+            raise ReplayError(
+                f"request {recorded.row.key.request!r} was searched with beams, and the log does not tell what was "
+                "done to those that lost: it cannot be replayed as recorded, only decided anew"
+            )
         table = timetable(recorded.row, kit.policy, kit.program)
         kit = replace(kit, rows=replace(kit.rows, program=table))
     notebook = Notebook(stage.key)

@@ -9,7 +9,7 @@ from pathlib import Path
 from guardsteer.audit.keys import key_name
 from guardsteer.core.policy import ClassifierSpec, Policy
 from guardsteer.errors import AssetError, ReplayError
-from guardsteer.evaluate.replay.differences import mismatches, model_mismatches
+from guardsteer.evaluate.replay.differences import mismatches, model_mismatches, short
 from guardsteer.evaluate.replay.forcing import unconditional
 from guardsteer.evaluate.replay.places import Batch, lay_out
 from guardsteer.evaluate.replay.playing import Built, Stage, beside, binding_of, build
@@ -48,12 +48,12 @@ def prepare(
     today: Policy | str | Path | None,
 ) -> tuple[Scene, tuple[str, ...]]:
     """Return the scene, all of it checked, and the mismatches that were accepted."""
-    found = _prompts(recorded, stage, prompts)
     policy = _policy(recorded, home)
     built, wrong = _build(recorded, stage, policy, as_recorded=as_recorded)
     if wrong and not accept:
         told = _refusal(recorded, wrong)
         raise ReplayError(f"{told}\nto replay it all the same, accept these differences", wrong)
+    found = _prompts(recorded, stage, prompts)
     other = None if today is None else built.builder.policy(today)
     if other is not None:
         built = beside(built, TODAY, other)
@@ -79,7 +79,7 @@ def _build(recorded: Recorded, stage: Stage, policy: Policy, *, as_recorded: boo
         built = build(stage, identity, unconditional(policy) if as_recorded else policy)
     except AssetError as error:
         wrong = [*model_mismatches(recorded.attached, parts), str(error)]
-        hint = "" if as_recorded else "\nas recorded, it can be replayed without classifiers"
+        hint = "\nas recorded, it can be replayed without classifiers" if "classifier" in str(error) else ""
         raise ReplayError(_refusal(recorded, wrong) + hint, wrong) from error
     slots = {slot.name: slot.digest for slot in built.kit.composer.slots}
     readers = None if as_recorded else built.kit.classifier_digests
@@ -102,10 +102,11 @@ def _prompts(recorded: Recorded, stage: Stage, given: Sequence[Given]) -> Mappin
     found = find_prompts(recorded.call, given, stage.tokenizer, stage.digest)
     if request not in found:
         started = recorded.started
+        wanted = f"{started.prompt_tokens} tokens and digest {short(started.prompt_digest)}"
+        got = f"none of the {len(given)} prompts given is the recorded one" if given else "no prompt is given"
         raise ReplayError(
-            f"request {request!r}: none of the {len(given)} prompts given is the recorded one, of "
-            f"{started.prompt_tokens} tokens and digest {started.prompt_digest[:15]}...; give the text, the "
-            "chat or the token ids that the request had, to the letter"
+            f"request {request!r}: {got}, of {wanted}; give the text, the chat or the token ids that the "
+            "request had, to the letter"
         )
     return found
 

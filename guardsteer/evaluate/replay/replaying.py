@@ -41,8 +41,8 @@ def replay(
     is found by its digest. ``output`` is what was recorded, to tell at which token the replay parts.
     ``as_recorded``: strengths, halts and revisions are taken from the log, step by step; no classifier is
     needed. ``alone``: without the other rows of the call. ``home`` is where the recorded policy lay, for
-    what it names by a path. ``today`` is a policy, or where it is, to be asked whether it decides the same. Before anything is
-    generated, model, vectors and classifiers are held against the record.
+    what it names by a path. ``today`` is a policy, or where it is, to be asked whether it decides the same.
+    Before anything is generated, model, vectors and classifiers are held against the record.
 
     Raises ``ReplayError`` for a digest key that is not the log's, a prompt that is not the recorded one,
     and (unless ``accept``) with everything that is not what was recorded; ``PolicyError``, ``VectorError``
@@ -140,8 +140,8 @@ def _checked(stage: Stage, recorded: Recorded, output: str | Sequence[int]) -> S
     if tokens is None:
         count = recorded.ended.generated_tokens
         raise ReplayError(
-            f"request {recorded.row.key.request!r}: the output given is not the recorded one, of {count} tokens "
-            "and another digest; give its text or token ids to the letter, or leave it out"
+            f"request {recorded.row.key.request!r}: the output given is not the recorded one, of {count} "
+            "tokens and another digest; give its text or token ids to the letter, or leave it out"
         )
     return Said(tokens, _text(stage, tokens))
 
