@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,10 +25,21 @@ from guardsteer.audit.worker import RETRY_DELAY_S, Worker
 from guardsteer.core.events import Event
 from guardsteer.errors import AuditError, AuditWriteError
 
-__all__ = ["QUEUE_RECORDS", "SEGMENT_BYTES", "Journal", "open_journal"]
+__all__ = ["QUEUE_RECORDS", "SEGMENT_BYTES", "SEGMENT_S", "Journal", "open_journal"]
 
 SEGMENT_BYTES = 64 * 2**20
+SEGMENT_S = 24 * 60 * 60.0
 QUEUE_RECORDS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a segment ends, in bytes and in seconds of ``clock``, and how many events may wait."""
+
+    segment_bytes: int
+    segment_s: float
+    queue_records: int
+    clock: Callable[[], float]
 
 
 def open_journal(
@@ -36,22 +48,28 @@ def open_journal(
     key: bytes | None = None,
     signing_key: Ed25519PrivateKey | None = None,
     segment_bytes: int = SEGMENT_BYTES,
+    segment_s: float = SEGMENT_S,
     queue_records: int = QUEUE_RECORDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Journal:
     """Open a new stream below ``directory``, which is made if need be, and start its writer.
 
     ``key`` is the key of the keyed digests; ``load_key`` says where it comes from otherwise.
     ``signing_key`` vouches for the stream's first checkpoint key, so that nobody without it can pass off
     a log of his own making; every segment's key vouches for the next one's. A segment ends after
-    ``segment_bytes``; ``queue_records`` events may wait for the disk. Raises ``AuditWriteError`` when the
-    directory cannot be written, ``AuditError`` for a bad key or size.
+    ``segment_bytes``, or ``segment_s`` seconds of ``clock``, and with it the key that signs it;
+    ``queue_records`` events may wait for the disk. Raises ``AuditWriteError`` when the directory cannot be
+    written, ``AuditError`` for a bad key, size or age.
     """
     path = Path(directory).absolute()
     if segment_bytes < 1 or queue_records < 1:
         raise AuditError(f"segment_bytes={segment_bytes}, queue_records={queue_records}: expected 1 or more")
+    if not segment_s > 0:
+        raise AuditError(f"segment_s={segment_s:g}: expected seconds above 0; math.inf for no limit of age")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Journal(path, load_key(path, key), signing_key, segment_bytes, queue_records)
+        limits = Limits(segment_bytes, segment_s, queue_records, clock)
+        return Journal(path, load_key(path, key), signing_key, limits)
     except OSError as error:
         raise AuditWriteError(f"{path}: the audit log cannot be opened for writing: {error}") from error
 
@@ -68,21 +86,19 @@ class Journal:
         directory: Path,
         key: bytes,
         signing_key: Ed25519PrivateKey | None,
-        segment_bytes: int,
-        queue_records: int,
+        limits: Limits,
     ) -> None:
         self.directory = directory
         self._key = key
         self._signing_key = signing_key
-        self._segment_bytes = segment_bytes
-        self._queue_records = queue_records
+        self._limits = limits
         self._lock = threading.RLock()
         self._retry_at_s = float("-inf")
         self._closed = False
         self._health = Health(str(directory))
         self._worker: Worker | None = self._start()
         self._queue: deque[Event | Barrier] = self._worker.queue
-        self._capacity = queue_records
+        self._capacity = limits.queue_records
         atexit.register(self._close_at_exit)
         os.register_at_fork(after_in_child=_forked_hook(weakref.ref(self)))
 
@@ -181,8 +197,10 @@ class Journal:
         writer = StreamWriter(
             self.directory,
             digest_key=key_name(self._key),
-            segment_bytes=self._segment_bytes,
+            segment_bytes=self._limits.segment_bytes,
+            segment_s=self._limits.segment_s,
             signer=self._signing_key,
+            clock=self._limits.clock,
         )
         return Worker(writer, self._health)
 
@@ -210,7 +228,7 @@ class Journal:
             self._health.lose(f"the stream of a forked process cannot be opened: {error}")
             return False
         self._queue, self._worker = worker.queue, worker
-        self._capacity = self._queue_records
+        self._capacity = self._limits.queue_records
         # A child of multiprocessing ends without running atexit.
         if multiprocessing_util := sys.modules.get("multiprocessing.util"):
             multiprocessing_util.Finalize(self, self._close_at_exit, exitpriority=0)

@@ -10,7 +10,8 @@ import errno
 import os
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -40,14 +41,17 @@ _NO_FILE = -1
 class StreamWriter:
     """Appends lines to a new stream; ``commit`` either makes all of a batch durable or raises ``OSError``.
 
-    ``signer``, where there is one, vouches for the first segment's key. After an error the same batch
-    may be committed again: bytes that were never committed are cut off first, committed ones are never
-    touched. Not for several threads at once.
+    A segment ends after ``segment_bytes``, or ``segment_s`` seconds of ``clock``. ``signer``, where there is
+    one, vouches for the first segment's key. After an error the same batch may be committed again: bytes
+    that were never committed are cut off first, committed ones are never touched. Not for several threads
+    at once.
     """
 
     __slots__ = (
         "_began",
+        "_began_at_s",
         "_checkpoint_file",
+        "_clock",
         "_digest_key",
         "_directory",
         "_dirty",
@@ -58,7 +62,9 @@ class StreamWriter:
         "_removed",
         "_segment_bytes",
         "_segment_file",
+        "_segment_s",
         "_size_bytes",
+        "_told",
         "_tree",
         "checkpoint",
         "name",
@@ -70,16 +76,21 @@ class StreamWriter:
         *,
         digest_key: str,
         segment_bytes: int,
+        segment_s: float = inf,
         signer: Ed25519PrivateKey | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = new_stream_name()
         self._directory = directory
         self._digest_key = digest_key
         self._segment_bytes = segment_bytes
+        self._segment_s = segment_s
+        self._clock = clock
         self._lines, self._hash, self._tree = 0, ZERO_HASH, Range()
         self._key = signer
         self.checkpoint = b""
         self._number, self._size_bytes = 0, 0
+        self._began_at_s, self._told = 0.0, False
         self._segment_file = _NO_FILE
         self._dirty = self._removed = False
         self._began = b""
@@ -109,11 +120,21 @@ class StreamWriter:
         """The file that is being written."""
         return self._directory / segment_name(self.name, self._number)
 
+    @property
+    def due_s(self) -> float | None:
+        """In how many seconds the segment ends for its age; None while it holds its first line alone."""
+        return self._began_at_s + self._segment_s - self._clock() if self._told else None
+
     def commit(self, bodies: Sequence[bytes]) -> None:
-        """Make JSON objects durable, in order, with one sync; raises ``OSError`` and then none counts."""
-        if self._size_bytes >= self._segment_bytes or self._removed:
+        """Make JSON objects durable, in order, with one sync; raises ``OSError`` and then none counts.
+
+        A segment that is due ends first, even where there is nothing to write.
+        """
+        due_s = self.due_s
+        if self._size_bytes >= self._segment_bytes or self._removed or (due_s is not None and due_s <= 0):
             self._next_segment()
         opening = self._size_bytes == 0
+        told = self._told or bool(bodies)
         if opening:
             bodies = (self._began, *bodies)
         chained = chain(bodies, self._lines, self._hash)
@@ -135,6 +156,7 @@ class StreamWriter:
         self._dirty = False
         self._lines, self._hash, self._tree = chained.following, chained.hash, tree
         self._size_bytes += len(chained.data)
+        self._told = told
 
     def discard_uncommitted(self) -> None:
         """Cut off what a failed commit left behind; does nothing where that fails too."""
@@ -172,6 +194,7 @@ class StreamWriter:
             os.close(finished)
         self._number = number
         self._size_bytes = 0
+        self._began_at_s, self._told = self._clock(), False
         self._dirty = self._removed = False
 
     def _change_keys(self, number: int) -> SegmentBegan:

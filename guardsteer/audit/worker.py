@@ -19,6 +19,8 @@ GROUP_DELAY_S = 0.02
 RETRY_DELAY_S = 0.25
 STUCK_S = 5.0
 
+_LOOKS = 25
+
 
 class Worker:
     """Writes one stream. ``queue`` may be appended to by any thread; then call ``wake`` if ``asleep``.
@@ -108,18 +110,41 @@ class Worker:
 
     def _rest(self) -> None:
         """Sleep until there is something to write, then let a group gather."""
+        gathered = False
         if self._batch is not None:
             self._hurry.wait(RETRY_DELAY_S)
         elif not self._awaited():
-            self.asleep = True
-            # Looked at again with the flag up: what came in between is not slept on.
-            if not self._awaited():
-                self._work.wait()
-            self.asleep = False
+            gathered = self._look_around()
+            if not gathered:
+                self._sleep()
         self._work.clear()
-        if not self.stopping and len(self.queue) < BATCH_RECORDS:
+        if not gathered and not self.stopping and len(self.queue) < BATCH_RECORDS:
             self._hurry.wait(GROUP_DELAY_S)
         self._hurry.clear()
+
+    def _look_around(self) -> bool:
+        """Look now and then whether there is more, for half a second; true when there is.
+
+        Waking a sleeper costs the generating thread some microseconds, being looked at nothing.
+        """
+        for _ in range(_LOOKS):
+            if self._hurry.wait(GROUP_DELAY_S) or self._awaited():
+                return True
+        return False
+
+    def _sleep(self) -> None:
+        self.asleep = True
+        # Looked at again with the flag up: what came in between is not slept on.
+        if not self._awaited():
+            self._work.wait(self._until_due())
+        self.asleep = False
+
+    def _until_due(self) -> float | None:
+        """Return how many seconds to sleep at most: until the segment ends for its age, None for ever."""
+        due_s = self._writer.due_s
+        if due_s is None:
+            return None
+        return min(max(due_s, RETRY_DELAY_S if self._health.failed else 0.0), threading.TIMEOUT_MAX)
 
     def _awaited(self) -> bool:
         return bool(self.queue) or self.stopping or self._health.unrecorded > 0
@@ -132,7 +157,7 @@ class Worker:
             batch = self._batch
             if not batch.bodies and not batch.barriers:
                 self._batch = None
-                return True
+                return self._end_segment()
             if batch.bodies and not self._commit(batch.bodies):
                 return False
             self._batch = None
@@ -142,6 +167,16 @@ class Worker:
                 self._barriers.difference_update(batch.barriers)
             for barrier in batch.barriers:
                 barrier.done.set()
+
+    def _end_segment(self) -> bool:
+        """End a segment that is old enough though nothing comes; false when that failed."""
+        due_s = self._writer.due_s
+        if due_s is None or due_s > 0:
+            return True
+        if not self._commit(()):
+            return False
+        self._health.recover()
+        return True
 
     def _commit(self, bodies: tuple[bytes, ...]) -> bool:
         self._committing_since_s = time.monotonic()

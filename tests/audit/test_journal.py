@@ -399,3 +399,21 @@ def test_no_text_is_written_only_its_keyed_digest(journal: Journal) -> None:
     assert journal.keyed_digest(prompt).encode() in content
     assert KEY not in content
     assert len(segments(journal.directory)) == 1
+
+
+def test_a_segment_ends_for_its_age_while_nothing_comes(tmp_path: Path) -> None:
+    """What an idle process wrote is sealed, and the key that sealed it is forgotten, without a new event."""
+    with open_journal(tmp_path, key=KEY, segment_s=0.3) as journal:
+        journal.append(flag(1))
+        journal.flush()
+        wait_until(lambda: len(segments(tmp_path)) == 2)
+        time.sleep(0.7)
+        assert len(segments(tmp_path)) == 2
+    assert steps(tmp_path) == [1]
+    assert verify(tmp_path).ok
+
+
+@pytest.mark.parametrize("segment_s", [0.0, -1.0, float("nan")])
+def test_an_age_that_is_none_is_refused(segment_s: float, tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="segment_s=.*expected seconds above 0"):
+        open_journal(tmp_path, segment_s=segment_s)

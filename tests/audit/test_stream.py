@@ -128,6 +128,59 @@ def test_a_segment_that_is_full_is_followed_by_the_next(tmp_path: Path) -> None:
     assert result.records == 15
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def aged(directory: Path, clock: Clock) -> StreamWriter:
+    return StreamWriter(directory, digest_key="0" * 16, segment_bytes=1 << 20, segment_s=60.0, clock=clock)
+
+
+def test_a_segment_that_is_old_is_followed_by_the_next_under_another_key(tmp_path: Path) -> None:
+    clock = Clock()
+    stream = aged(tmp_path, clock)
+    first = stream._key
+    stream.commit(BODIES)
+    clock.now_s = 59.9
+    stream.commit(BODIES)
+    assert len(segments(tmp_path)) == 1
+    clock.now_s = 60.0
+    stream.commit(BODIES)
+    assert len(segments(tmp_path)) == 2
+    assert stream._key is not first
+    clock.now_s = 119.9
+    stream.commit(BODIES)
+    assert len(segments(tmp_path)) == 2
+    stream.close()
+    result = verify(tmp_path)
+    assert result.ok
+    assert result.records == 4 * len(BODIES)
+
+
+def test_an_old_segment_ends_though_nothing_comes_and_an_empty_one_never_does(tmp_path: Path) -> None:
+    clock = Clock()
+    stream = aged(tmp_path, clock)
+    assert stream.due_s is None
+    clock.now_s = 1000.0
+    stream.commit(())
+    assert len(segments(tmp_path)) == 1
+    stream.commit(BODIES)
+    assert stream.due_s is not None
+    assert stream.due_s <= 0
+    stream.commit(())
+    assert len(segments(tmp_path)) == 2
+    clock.now_s = 5000.0
+    stream.commit(())
+    assert len(segments(tmp_path)) == 2
+    stream.close()
+    assert verify(tmp_path).ok
+
+
 @pytest.mark.parametrize("written", [0, 1, 100, 500])
 def test_a_disk_that_fills_up_in_the_middle_of_a_write_loses_nothing_once_there_is_room(
     writer: StreamWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
