@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from guardsteer.cases.model import Case, Script
+from guardsteer.classify.signal_blend import SignalBlend
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ClassifierSpec, Policy, ReviseSpec
 from guardsteer.core.sentences import SentenceCounter
@@ -29,7 +30,7 @@ class HiddenReader(Protocol):
         """The block whose output it reads."""
 
 
-Classifiers: TypeAlias = Mapping[str, TextClassifier | HiddenReader]
+Classifiers: TypeAlias = Mapping[str, TextClassifier | HiddenReader | SignalBlend]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class _Row:
     sentences: SentenceCounter
     flags: dict[str, bool]
     fires: dict[str, bool]
+    blends: list[tuple[int, SignalBlend]]
 
     def fork(self) -> _Row:
         return _Row(
@@ -73,6 +75,7 @@ class _Row:
             self.sentences.fork(),
             dict(self.flags),
             dict(self.fires),
+            self.blends,
         )
 
 
@@ -111,6 +114,8 @@ def replay(policy: Policy, program: Program, case: Case, classifiers: Classifier
         if step < len(case.scripts):
             _script(row, case.scripts[step], program, specs)
             told = case.scripts[step].sentences if case.scripts[step].sentences is not None else told
+        for slot, blend in row.blends:
+            row.signals[slot] = blend.score(row.signals, program.signal_index)
         ended = row.sentences.ended if told is None else told
         plan = _decide(row, ended)
         yield _seen(row, step, piece if step else case.user or case.prompt, names, plan)
@@ -143,10 +148,13 @@ def _begin(policy: Policy, program: Program, case: Case, classifiers: Classifier
         SentenceCounter(),
         dict.fromkeys((flag.name for flag in policy.flags), False),
         dict.fromkeys(program.rule_ids, False),
+        [],
     )
     for spec in policy.classifiers:
         found = classifiers[spec.name]
-        if spec.name in scripted or not hasattr(found, "start"):
+        if isinstance(found, SignalBlend) and spec.name not in scripted:
+            row.blends.append((program.signal_index[f"{spec.name}.{found.outputs[0]}"], found))
+        if spec.name in scripted or isinstance(found, SignalBlend) or not hasattr(found, "start"):
             continue
         first = program.signal_index[f"{spec.name}.{found.outputs[0]}"]
         reader = _Reader(spec, first, first + len(found.outputs), found.start())

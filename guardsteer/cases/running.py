@@ -11,6 +11,7 @@ from guardsteer.assets import Catalog, resolve
 from guardsteer.cases.judging import Mismatch, judge
 from guardsteer.cases.model import Case, CaseFile
 from guardsteer.cases.replay import Classifiers, HiddenReader, Seen, replay
+from guardsteer.classify.signal_blend import SignalBlend, blends_of
 from guardsteer.core.policy import ENFORCED, Policy
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import RequestError
@@ -101,7 +102,9 @@ def _told(file: str, result: Result) -> list[str]:
     return lines
 
 
-def read_classifiers(policy: Policy, catalog: Catalog) -> dict[str, TextClassifier | HiddenReader]:
+def read_classifiers(
+    policy: Policy, catalog: Catalog
+) -> dict[str, TextClassifier | HiddenReader | SignalBlend]:
     """Return the classifiers of a policy that was read from a file; of probes, their card alone.
 
     Raises ``ClassifierError`` where one is damaged, ``AssetError`` where there is none.
@@ -110,8 +113,10 @@ def read_classifiers(policy: Policy, catalog: Catalog) -> dict[str, TextClassifi
     from guardsteer.classify.card import ProbeCard, read_card
 
     base = Path(policy.source).parent
-    found: dict[str, TextClassifier | HiddenReader] = {}
+    found: dict[str, TextClassifier | HiddenReader | SignalBlend] = {}
     for spec in policy.classifiers:
+        if spec.combine is not None:
+            continue
         if spec.use is not None:
             path = resolve("classifiers", spec.use, base, catalog)
             card = read_card(path if path.is_dir() else path.parent)
@@ -122,7 +127,8 @@ def read_classifiers(policy: Policy, catalog: Catalog) -> dict[str, TextClassifi
         if not hasattr(loaded, "start"):
             raise TypeError(f"{type(loaded).__name__} reads no text")
         found[spec.name] = loaded
-    return found
+    digests = {name: str(getattr(each, "digest", "")) for name, each in found.items()}
+    return {**found, **blends_of(policy, digests)}
 
 
 def run_cases(
@@ -142,10 +148,17 @@ def run_cases(
     """
     scales = {name: 1.0 / norm for name, norm in cases.residual_norms.items()} | dict(alpha_to_strength or {})
     bare = replace(policy, binding=ENFORCED)
+    blends = {name: found for name, found in classifiers.items() if isinstance(found, SignalBlend)}
+    probes = {
+        name: found.block
+        for name, found in classifiers.items()
+        if not isinstance(found, SignalBlend) and not hasattr(found, "start")
+    }
+    waiting = {name: block for name, each in blends.items() if (block := each.block(probes)) is not None}
     program = compile_policy(
         bare,
         {name: tuple(found.outputs) for name, found in classifiers.items()},
-        probes={name: found.block for name, found in classifiers.items() if not hasattr(found, "start")},
+        probes={**probes, **waiting},
         alpha_to_strength=scales,
     )
     results = tuple(_run(bare, program, case, classifiers) for case in cases.cases)

@@ -85,10 +85,16 @@ class Blend:
     stack: Stack | None = None
 
     def of(self, values: Sequence[float]) -> Sequence[float]:
-        """Return the scores from the members' own, one member behind the other; nan where one is missing."""
+        """Return the scores from the members' own, one member behind the other.
+
+        nan where one is missing, and 0.0 where all members say 0.0, as all do that have read nothing.
+        """
         total = sum(values)
         if total != total:
             return self._mended(values)
+        if total == 0.0:
+            # Nothing was read, or nothing was found in it.
+            return (0.0,) * self.outputs
         if self.stack is not None:
             return self.stack.blend(values)
         if self.outputs == 1:
@@ -156,18 +162,14 @@ class CombinationState:
     of the row, unless the blend goes on ``without``.
     """
 
-    __slots__ = ("_classifier", "_nothing_read", "_states")
+    __slots__ = ("_classifier", "_states")
 
     def __init__(self, classifier: CombinationClassifier, states: list[TextState | None]) -> None:
         self._classifier = classifier
         self._states = states
-        self._nothing_read = True
 
     def push(self, text: str) -> None:
         """Append ``text`` to what every member reads."""
-        if not text:
-            return
-        self._nothing_read = False
         for place, state in enumerate(self._states):
             if state is None:
                 continue
@@ -179,17 +181,13 @@ class CombinationState:
     def scores(self) -> Sequence[float]:
         """Return the scores of all the text pushed so far; 0.0 each where nothing was read."""
         classifier = self._classifier
-        if self._nothing_read:
-            return (0.0,) * len(classifier.outputs)
         read = [self._scores_of(place) for place in range(len(self._states))]
         values = [value for place in classifier.places for value in read[place]]
         return classifier.blend.of(values)
 
     def fork(self) -> CombinationState:
         """Return an independent copy."""
-        twin = CombinationState(self._classifier, [each and each.fork() for each in self._states])
-        twin._nothing_read = self._nothing_read
-        return twin
+        return CombinationState(self._classifier, [each and each.fork() for each in self._states])
 
     def _scores_of(self, place: int) -> Sequence[float]:
         state, reader = self._states[place], self._classifier.readers[place]

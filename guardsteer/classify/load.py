@@ -23,6 +23,7 @@ from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, Graph
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.patterns import PatternClassifier
 from guardsteer.classify.vectorizer import Vectorizer
+from guardsteer.classify.windows import WindowedClassifier
 from guardsteer.core.digests import digest_json
 from guardsteer.core.policy import ClassifierSpec
 from guardsteer.errors import ClassifierError
@@ -40,11 +41,13 @@ PROBE_OUTPUTS: Final = ("score",)
 
 def load_classifier(
     spec: ClassifierSpec, base: Path, catalog: Catalog
-) -> PatternClassifier | LinearClassifier | CombinationClassifier | EncoderClassifier | Probe:
+) -> PatternClassifier | LinearClassifier | WindowedClassifier | CombinationClassifier | EncoderClassifier | Probe:
     """Return the classifier that a policy in the folder ``base`` asks for.
 
     Raises ``ClassifierError`` where its files are damaged, ``AssetError`` where there are none.
     """
+    if spec.combine is not None:
+        raise ClassifierError(f"classifier {spec.name}: it combines scores of the policy and reads no text")
     if spec.use is None:
         try:
             return PatternClassifier(
@@ -63,6 +66,8 @@ def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str,
 
     Raises ``ClassifierError`` where the card is damaged, ``AssetError`` where there is none.
     """
+    if spec.combine is not None:
+        return ("score",)
     if spec.use is None:
         return ("match",)
     folder = _folder(spec.use, base, catalog)
@@ -74,7 +79,7 @@ def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str,
 
 def load_folder(
     folder: Path, catalog: Catalog | None = None, encoders: Sequence[Path] = ()
-) -> PatternClassifier | LinearClassifier | CombinationClassifier | EncoderClassifier | Probe:
+) -> PatternClassifier | LinearClassifier | WindowedClassifier | CombinationClassifier | EncoderClassifier | Probe:
     """Return the classifier in a folder; ``catalog`` finds the members of a combination.
 
     The encoder that a card names is looked for in the folders ``encoders`` first (see ``encoder_load``).
@@ -112,7 +117,7 @@ def _folder(use: str, base: Path, catalog: Catalog) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _load_linear(folder: Path, card: LinearCard) -> LinearClassifier:
+def _load_linear(folder: Path, card: LinearCard) -> LinearClassifier | WindowedClassifier:
     settings = card.vectorizer
     shapes = {
         "weight": ((settings.features, len(card.outputs)), ("float32", "float64")),
@@ -128,7 +133,7 @@ def _load_linear(folder: Path, card: LinearCard) -> LinearClassifier:
         data = read_file(folder, VOCABULARY_FILE, card.files[VOCABULARY_FILE])
         vocabulary = read_vocabulary(folder / VOCABULARY_FILE, data, settings.features)
     decides = {"kind", "outputs", "activation", "vectorizer", "files"}
-    return LinearClassifier(
+    linear = LinearClassifier(
         vectorizer=Vectorizer(settings, vocabulary=vocabulary, idf=tensors.get("idf")),
         weight=tensors["weight"],
         bias=tensors["bias"].tolist(),
@@ -137,3 +142,4 @@ def _load_linear(folder: Path, card: LinearCard) -> LinearClassifier:
         digest=digest_json(card.model_dump(mode="json", include=decides)),
         graph=Graph(folder / MODEL_FILE, model, tensors["weight"], tensors["bias"]),
     )
+    return linear if card.windows is None else WindowedClassifier(linear, card.windows)

@@ -12,6 +12,7 @@ __all__ = [
     "Binding",
     "BreakerSpec",
     "ClassifierSpec",
+    "CombineSpec",
     "FlagSpec",
     "Mode",
     "OnAuditError",
@@ -80,8 +81,22 @@ class BreakerSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CombineSpec:
+    """A score made of other scores of the policy, ``classifier.output`` each: their highest or their mean.
+
+    ``missing`` ``closed``: it is missing while one of them is. ``without``: those that there are count.
+    """
+
+    of: tuple[str, ...]
+    by: Literal["max", "mean"] = "max"
+    missing: Literal["closed", "without"] = "closed"
+
+
+@dataclass(frozen=True, slots=True)
 class ClassifierSpec:
-    """One classifier of a policy: an asset by name or path, or patterns written in place.
+    """One classifier of a policy: an asset by name or path, patterns written in place, or ``combine``.
+
+    One that combines reads no text, and ``on`` says nothing of it.
 
     ``deadline_ms``: a score that is not there by then leaves the previous one standing. ``breaker``:
     None calls a failing classifier for each new row.
@@ -97,6 +112,7 @@ class ClassifierSpec:
     on_error: OnError = "closed"
     deadline_ms: float | None = None
     breaker: BreakerSpec | None = None
+    combine: CombineSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

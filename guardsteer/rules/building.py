@@ -10,6 +10,7 @@ from guardsteer.core.policy import (
     Binding,
     BreakerSpec,
     ClassifierSpec,
+    CombineSpec,
     FlagSpec,
     Mode,
     Operator,
@@ -32,7 +33,14 @@ from guardsteer.rules.rule_schema import (
     ReviseModel,
     RuleModel,
 )
-from guardsteer.rules.schema import ClassifierModel, FlagModel, PolicyModel, SmoothModel, VectorModel
+from guardsteer.rules.schema import (
+    ClassifierModel,
+    CombineModel,
+    FlagModel,
+    PolicyModel,
+    SmoothModel,
+    VectorModel,
+)
 
 __all__ = ["DEFAULT_TAIL_CHARACTERS", "build_binding", "build_policy"]
 
@@ -97,7 +105,7 @@ def _classifier(name: str, model: ClassifierModel) -> ClassifierSpec:
     breaker = model.breaker
     return ClassifierSpec(
         name=name,
-        on=model.on,
+        on=model.on or "all",
         use=model.use,
         literals=tuple(model.literals or ()),
         patterns=tuple(model.patterns or ()),
@@ -106,7 +114,12 @@ def _classifier(name: str, model: ClassifierModel) -> ClassifierSpec:
         on_error=model.on_error,
         deadline_ms=model.deadline_ms,
         breaker=BreakerSpec(breaker.failures, breaker.rest_s) if breaker is not None else None,
+        combine=None if model.combine is None else _combine(model.combine),
     )
+
+
+def _combine(model: CombineModel) -> CombineSpec:
+    return CombineSpec(tuple(model.of), model.by, model.missing)
 
 
 def _vector(name: str, model: VectorModel) -> VectorSpec:

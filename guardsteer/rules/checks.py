@@ -13,6 +13,7 @@ from guardsteer.errors import GuardsteerError
 from guardsteer.rules.access import child_of, entries_of, many_of, number_of, start_within, text_of
 from guardsteer.rules.binding_checks import check_binding, check_overrides
 from guardsteer.rules.building import DEFAULT_TAIL_CHARACTERS
+from guardsteer.rules.combine_checks import COMBINED_OUTPUTS, check_combined, check_combines
 from guardsteer.rules.document import Entry, MappingNode, Node, ScalarNode
 from guardsteer.rules.flag_checks import check_flags
 from guardsteer.rules.names import REQUEST_KEYS, TAKEN_KEYS, TITLE, Names
@@ -42,6 +43,7 @@ def check_meaning(report: Report, root: MappingNode, outputs_of: OutputsOf | Non
         outputs=_check_classifiers(report, root, outputs_of),
         context=_check_context(report, root),
     )
+    check_combines(report, root, names.outputs)
     _check_patterns(report, root)
     check_flags(report, root, names)
     _check_vectors(report, root)
@@ -102,6 +104,12 @@ def _check_classifiers(
 def _check_classifier(
     report: Report, name: str, entry: Entry, node: MappingNode, outputs_of: OutputsOf | None
 ) -> tuple[str, ...] | None:
+    if "combine" in node.entries:
+        check_combined(report, node)
+        return COMBINED_OUTPUTS
+    if "on" not in node.entries:
+        message = f"the classifier {shown(name)} has no 'on'"
+        report.add(entry.start, message, "add 'on:'")
     inline = [key for key in _INLINE if key in node.entries]
     if "use" in node.entries:
         for key in inline:
@@ -110,7 +118,7 @@ def _check_classifier(
         return _outputs_of_asset(report, name, node, outputs_of)
     if "literals" not in node.entries and "patterns" not in node.entries:
         message = f"the classifier {shown(name)} has nothing to go by"
-        report.add(entry.start, message, "add 'use', 'literals' or 'patterns'")
+        report.add(entry.start, message, "add 'use', 'literals', 'patterns' or 'combine'")
         return None
     _check_inline(report, node)
     return PATTERN_OUTPUTS

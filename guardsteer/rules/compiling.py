@@ -9,6 +9,7 @@ from guardsteer.rules.assembling import assemble
 from guardsteer.rules.blame import Blame
 from guardsteer.rules.channels import find_channels, steer_loc, uses_of
 from guardsteer.rules.checks import PATTERN_OUTPUTS
+from guardsteer.rules.combine_checks import COMBINED_OUTPUTS
 from guardsteer.rules.conditions import parse_condition
 from guardsteer.rules.draft import Draft
 from guardsteer.rules.names import Names, signal_mistake
@@ -53,7 +54,8 @@ def _draft(policy: Policy, outputs: Mapping[str, tuple[str, ...]], probes: Mappi
     blame = Blame(policy)
     known: dict[str, tuple[str, ...]] = {}
     for spec in policy.classifiers:
-        found = outputs.get(spec.name, PATTERN_OUTPUTS if spec.use is None else None)
+        own = PATTERN_OUTPUTS if spec.combine is None else COMBINED_OUTPUTS
+        found = outputs.get(spec.name, own if spec.use is None else None)
         if found is None:
             blame.add(("classifiers", spec.name), f"the classifier {shown(spec.name)} was not loaded")
         known[spec.name] = found or ()

@@ -11,7 +11,7 @@ from guardsteer.rules.names import Names, signal_mistake
 from guardsteer.rules.naming import check_name
 from guardsteer.rules.places import Report, shown
 
-__all__ = ["check_flags"]
+__all__ = ["check_flags", "check_signal"]
 
 _SIGNAL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)")
 
@@ -24,7 +24,7 @@ def check_flags(report: Report, root: MappingNode, names: Names) -> None:
         check_name(report, name, entry.start, "flag")
         signal = text_of(child_of(entry.node, "signal"))
         if signal is not None:
-            _check_signal(report, signal, names.outputs)
+            check_signal(report, signal, names.outputs)
         enter, leave = number_of(child_of(entry.node, "enter")), child_of(entry.node, "exit")
         value = number_of(leave)
         if enter is not None and value is not None and leave is not None and value > enter >= 0:
@@ -53,7 +53,8 @@ def _check_smoothing(report: Report, entry: Entry) -> None:
         report.add(second, "both 'ema' and 'max' are given", "keep one")
 
 
-def _check_signal(report: Report, node: ScalarNode, outputs: Mapping[str, tuple[str, ...] | None]) -> None:
+def check_signal(report: Report, node: ScalarNode, outputs: Mapping[str, tuple[str, ...] | None]) -> None:
+    """Add to ``report`` what keeps ``node`` from naming a score."""
     match = _SIGNAL.fullmatch(node.text)
     if match is None:
         known = outputs.get(node.text)

@@ -22,6 +22,7 @@ def note_unused(notes: Notes, conditions: Iterable[Condition]) -> None:
     flags = {leaf.name for leaf in read if isinstance(leaf, FlagRef)}
     signals = {leaf.name for leaf in read if isinstance(leaf, SignalRef)}
     signals |= {flag.signal for flag in policy.flags}
+    signals |= {name for spec in policy.classifiers if spec.combine is not None for name in spec.combine.of}
     keys = {f"request.{leaf.key}" for leaf in read if isinstance(leaf, RequestRef)} | {policy.binding.by}
     classifiers = {signal.partition(".")[0] for signal in signals}
     for flag in policy.flags:

@@ -27,6 +27,7 @@ __all__ = [
     "AuditModel",
     "BreakerModel",
     "ClassifierModel",
+    "CombineModel",
     "FlagModel",
     "PolicyModel",
     "SmoothModel",
@@ -49,15 +50,50 @@ class BreakerModel(Closed):
     ] = 30.0
 
 
+class CombineModel(Closed):
+    """The entry ``combine`` of a classifier."""
+
+    model_config = ConfigDict(title="combine")
+
+    of: Annotated[
+        list[Name],
+        Field(
+            min_length=2,
+            max_length=64,
+            description="Scores of other classifiers in this policy.",
+            examples=[["words.score", "meaning.score"]],
+        ),
+    ]
+    by: Annotated[
+        Literal["max", "mean"], Field(description="Their highest or their mean.", examples=["mean"])
+    ] = "max"
+    missing: Annotated[
+        Literal["closed", "without"],
+        Field(
+            description="Whether it is missing while one of them is, or goes by the others.",
+            examples=["without"],
+        ),
+    ] = "closed"
+
+
 class ClassifierModel(Closed):
     """One entry of ``classifiers``."""
 
     model_config = ConfigDict(
         title="classifier",
-        json_schema_extra={"anyOf": [{"required": [field]} for field in ("use", "literals", "patterns")]},
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["on", "use"]},
+                {"required": ["on", "literals"]},
+                {"required": ["on", "patterns"]},
+                {"required": ["combine"]},
+            ]
+        },
     )
 
-    on: Annotated[Scope, Field(description="Which text it reads.", examples=["user"])]
+    on: Annotated[
+        Scope | None, Field(description="Which text it reads; not for 'combine'.", examples=["user"])
+    ] = None
     use: Annotated[
         Name | None, Field(description="A name in the catalogue, or a path.", examples=["support-intent"])
     ] = None
@@ -103,6 +139,9 @@ class ClassifierModel(Closed):
     ] = None
     breaker: Annotated[
         BreakerModel | None, Field(description="When it is left alone for a while after failures.")
+    ] = None
+    combine: Annotated[
+        CombineModel | None, Field(description="One score made of others, in place of reading a text.")
     ] = None
 
 

@@ -10,6 +10,7 @@ from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import Scope
 from guardsteer.core.signals import TextState
 from guardsteer.runtime.fragile import Befallen, Fragile
+from guardsteer.runtime.joining import Joint
 from guardsteer.runtime.rowkit import Reading, RowKit
 from guardsteer.runtime.text import TextReader
 
@@ -38,14 +39,17 @@ def begin_reading(
     """Let every classifier of ``kit`` read the prompt and fill in its ``signals``."""
     text = reader.read(prompt)
     begun = Begun()
+
+    def said_to(scope: Scope) -> str:
+        if scope == "user":
+            asked = prompt[user[0] : user[1]] if user else ()
+            return TextReader(kit.vocabulary).read(asked)
+        return "" if scope == "generation" else text
+
     for reading in kit.readings:
         try:
             state = reading.classifier.start()
-            if reading.scope == "user":
-                asked = prompt[user[0] : user[1]] if user else ()
-                said = TextReader(kit.vocabulary).read(asked)
-            else:
-                said = "" if reading.scope == "generation" else text
+            said = said_to(reading.scope)
             if isinstance(state, GuardedState):
                 continued = reading.scope in CONTINUED
                 begun.fragile = begun.fragile or Fragile()
@@ -59,6 +63,10 @@ def begin_reading(
             continue
         if reading.scope in CONTINUED:
             begun.active.append((reading, state))
+    if kit.joining.before:
+        begun.fragile = begun.fragile or Fragile()
+        begun.fragile.joint, told = Joint.begin(kit.joining, said_to, signals)
+        begun.incidents += told
     return begun
 
 

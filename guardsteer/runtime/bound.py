@@ -46,6 +46,7 @@ class Loader:
             spec.name: given.get(spec.name)
             or self._try(f"classifier {spec.name!r}", lambda spec=spec: self._classifier(spec, base))  # type: ignore[misc]  # the default binds it now
             for spec in policy.classifiers
+            if spec.combine is None
         }
         return {name: classifier for name, classifier in found.items() if classifier is not None}
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from guardsteer.assets import Catalog, find_policy
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, outputs_of
 from guardsteer.classify.guarded import guarded
+from guardsteer.classify.signal_blend import SignalBlend, blends_of
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Binding, ClassifierSpec, Policy
 from guardsteer.core.signals import TextClassifier
@@ -22,6 +23,7 @@ from guardsteer.rules.program import Program
 from guardsteer.rules.signing import load_binding_signed, load_policy_signed
 from guardsteer.runtime.bound import Loader
 from guardsteer.runtime.fights import warn_of_fights
+from guardsteer.runtime.joining import join, joins
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.probing import PlacedProbe
 from guardsteer.runtime.row import Reading, RowKit
@@ -31,6 +33,8 @@ from guardsteer.steer.composing import Composer
 from guardsteer.steer.slots import Placed, make_slots, place_vector
 
 __all__ = ["Builder"]
+
+Found: TypeAlias = "TextClassifier | Probe | SignalBlend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +79,14 @@ class Builder:
             check_binding(vector, self.fingerprint)
         loader = Loader(self.catalog, self.fingerprint)
         readers = loader.classifiers(policy, self.classifiers)
+        blends = blends_of(policy, {name: found.digest for name, found in readers.items()})
         vectors = loader.vectors(policy, self.vectors)
         loader.finish(self.model, policy)
         if tested:
-            _run_cases(policy, readers, required=required)
+            _run_cases(policy, {**readers, **blends}, required=required)
         placed = [place_vector(spec, vector, self.layout) for spec, vector in vectors]
         warn_of_fights(policy, {spec.name: vector for spec, vector in vectors}, placed)
-        kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, readers, placed)
+        kit = _kit(policy, self.tokenizer, self.layout, self.fingerprint, {**readers, **blends}, placed)
         rows = replace(kit.rows, explain=self.explain)
         kit = replace(kit, rows=rows, candidates=self.candidates)
         check_steering(self.model, self.layout, kit.composer.points)
@@ -113,7 +118,7 @@ class Builder:
         return binding
 
 
-def _run_cases(policy: Policy, readers: Mapping[str, TextClassifier | Probe], *, required: bool) -> None:
+def _run_cases(policy: Policy, readers: Mapping[str, Found], *, required: bool) -> None:
     path = find_cases(Path(policy.source))
     if path is None:
         if required:
@@ -132,14 +137,20 @@ def _kit(
     tokenizer: Any,
     layout: Layout,
     identity: Fingerprint,
-    classifiers: Mapping[str, TextClassifier | Probe],
+    classifiers: Mapping[str, Found],
     placed: Sequence[Placed],
 ) -> Kit:
     probes = {name: found for name, found in classifiers.items() if isinstance(found, Probe)}
+    blocks = {name: probe.block for name, probe in probes.items()}
+    waiting = {
+        name: block
+        for name, found in classifiers.items()
+        if isinstance(found, SignalBlend) and (block := found.block(blocks)) is not None
+    }
     program = compile_policy(
         policy,
         {name: found.outputs for name, found in classifiers.items()},
-        probes={name: probe.block for name, probe in probes.items()},
+        probes={**blocks, **waiting},
         vector_blocks={vector.spec.name: vector.blocks for vector in placed},
         vector_sites={vector.spec.name: vector.site for vector in placed},
         alpha_to_strength={vector.spec.name: vector.strength_of_alpha for vector in placed},
@@ -155,6 +166,7 @@ def _kit(
             vocabulary=Vocabulary(tokenizer),
             idle=idle,
             counting=program.needs_sentences or bool(program.revises),
+            joining=join(policy.classifiers, classifiers, program.signal_index, frozenset(waiting)),
             revising={
                 rule: spec for rule, spec in program.revises.items() if program.modes[rule] == "enforce"
             },
@@ -190,13 +202,11 @@ def _placed(policy: Policy, probes: Mapping[str, Probe], program: Program) -> tu
     return tuple(placed)
 
 
-def _readings(
-    policy: Policy, classifiers: Mapping[str, TextClassifier | Probe], program: Program
-) -> tuple[Reading, ...]:
+def _readings(policy: Policy, classifiers: Mapping[str, Found], program: Program) -> tuple[Reading, ...]:
     readings = []
     for spec in policy.classifiers:
         found = classifiers[spec.name]
-        if isinstance(found, Probe):
+        if isinstance(found, Probe | SignalBlend) or joins(spec, found):
             continue
         slots = _signals(spec.name, found.outputs, program)
         readings.append(Reading(spec.name, spec.on, guarded(spec, found), slots[0], slots[-1] + 1))

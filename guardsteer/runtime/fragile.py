@@ -1,10 +1,15 @@
-"""The classifiers of a row that may be late, be left alone, or have something stand in for them."""
+"""What of a row's classifiers is not simply pushed and asked.
+
+Those that may be late, be left alone, or have something stand in for them; and behind them the combinations,
+which are made of what all others say.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol, TypeAlias
 
 from guardsteer.classify.guarded import GuardedState, Incident
+from guardsteer.runtime.joining import Joint
 
 __all__ = ["Befallen", "Fragile", "Slots"]
 
@@ -29,12 +34,13 @@ class Slots(Protocol):
 
 
 class Fragile:
-    """One row's guarded states. What they score goes into the row's signals."""
+    """One row's guarded states, and its combinations. What they score goes into the row's signals."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_states", "joint")
 
     def __init__(self) -> None:
         self._states: list[tuple[Slots, GuardedState, bool]] = []
+        self.joint: Joint | None = None
 
     def begin(
         self, slots: Slots, state: GuardedState, said: str, continued: bool, signals: list[float]
@@ -65,6 +71,8 @@ class Fragile:
             done = done or not (continued or state.late)
         if done:
             self._states = [entry for entry in self._states if entry[2] or entry[1].late]
+        if self.joint is not None:
+            told += self.joint.read(text, signals)
         return told
 
     def read_again(self, text: str) -> Fragile:
@@ -74,10 +82,13 @@ class Fragile:
             if continued and text:
                 state.push(text)
             state.take()
+        if self.joint is not None:
+            twin.joint = self.joint.read_again(text)
         return twin
 
     def fork(self) -> Fragile:
         """Return an independent copy."""
         twin = Fragile()
         twin._states = [(slots, state.fork(), continued) for slots, state, continued in self._states]
+        twin.joint = None if self.joint is None else self.joint.fork()
         return twin

@@ -10,6 +10,7 @@ from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ReviseSpec, Scope
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
+from guardsteer.runtime.joining import NOTHING_JOINED, Joining
 from guardsteer.runtime.resting import Resting
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import Vocabulary
@@ -39,6 +40,7 @@ class RowKit:
     """What all rows of a guard share; ``explain``: somebody wants to know of every comparison.
 
     ``revising`` holds, by number, the rules that may take text back; ``counting``: sentences are counted.
+    ``joining``: what is made of other classifiers' scores, none of it in ``readings``.
     """
 
     program: Any
@@ -48,6 +50,7 @@ class RowKit:
     explain: bool = False
     counting: bool = True
     revising: Mapping[int, ReviseSpec] = field(default_factory=dict)
+    joining: Joining = NOTHING_JOINED
 
     def start(self, context: dict[str, Any], terms: Terms) -> Any:
         """Return the rules of a row: of the request's keys, those that the policy knows."""
