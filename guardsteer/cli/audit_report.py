@@ -19,6 +19,7 @@ __all__ = ["register", "run"]
 
 _LARGE_BYTES = 32 * 2**20
 _NS = 1_000_000_000
+_KEYS_HELP = "the folder of the subjects' keys: what was passed as audit_text=KEYS or --audit-text KEYS"
 
 
 def register(actions: frame.Subparsers) -> None:
@@ -49,7 +50,14 @@ def register(actions: frame.Subparsers) -> None:
         help="up to this time, which is not in it; default: the log's end",
     )
     texts = parser.add_argument_group("what was said in the request (the log has digests of it alone)")
-    texts.add_argument(
+    given = texts.add_mutually_exclusive_group()
+    given.add_argument(
+        "--keys",
+        type=Path,
+        metavar="KEYS",
+        help=f"read the encrypted text that was kept beside the log; {_KEYS_HELP}",
+    )
+    given.add_argument(
         "--text",
         type=Path,
         metavar="FILE",
@@ -114,7 +122,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Raise ``AuditError`` for options that do not go together, all at once."""
     period = [name for name in ("since", "until") if getattr(args, name) is not None]
-    request = [name for name in ("text", "tokenizer", "key") if getattr(args, name) is not None]
+    request = [name for name in ("text", "keys", "tokenizer", "key") if getattr(args, name) is not None]
     problems = []
     if args.request is not None and period:
         problems.append(
@@ -156,9 +164,16 @@ def _request(args: argparse.Namespace, verification: Verification | None) -> str
 
 
 def _said(args: argparse.Namespace) -> Said | None:
-    from guardsteer.report import read_said
+    from guardsteer.audit.text import SubjectKeys, read_texts
+    from guardsteer.report import read_said, said_of_kept
 
-    return None if args.text is None else read_said(args.text)
+    if args.text is not None:
+        return read_said(args.text)
+    if args.keys is None:
+        return None
+    if not args.keys.is_dir():
+        raise AuditError(f"{args.keys}: no such folder; give {_KEYS_HELP}")
+    return said_of_kept(read_texts(args.directory, SubjectKeys(args.keys), args.request))
 
 
 def _key(path: Path) -> bytes:

@@ -17,6 +17,7 @@ __all__ = ["LANES_STYLE", "LOOKS", "Lane", "Level", "Mark", "Tick", "lanes"]
 
 LOOKS = 6
 """How many colours with patterns there are; look 6 is look 0 again."""
+_NO_ROOM = 0.75
 _MOST_STOPS = 40
 """A lane with more marks is one stop of the keyboard, not one for each."""
 
@@ -35,6 +36,7 @@ padding:.22rem 0;border-top:1px solid var(--line)}
 .level.two{border-top-style:dotted}
 .level span{position:absolute;right:0;bottom:0;font:400 .7rem/1.1 system-ui,sans-serif;color:var(--grey);
 background:color-mix(in srgb,var(--paper) 80%,transparent);padding:0 .15rem}
+.level.high span{bottom:auto;top:1px}
 .floor{left:0;right:0;height:0;border-top:1px solid var(--line)}
 .m{min-width:3px;min-height:3px;cursor:default}
 .bar{background-color:var(--c);border-radius:2px}
@@ -168,6 +170,8 @@ def _levels(levels: Iterable[Level]) -> Iterator[str]:
     yield '<i class="floor" style="bottom:0"></i>'
     for level in levels:
         kind = "level two" if level.second else "level"
+        # Below the line where there is no room above it.
+        kind += " high" if level.height > _NO_ROOM else ""
         text = escape(level.text)
         yield f'<i class="{kind}" style="bottom:{_share(level.height)}"><span>{text}</span></i>'
 

@@ -2,6 +2,6 @@
 
 from guardsteer.report.period import period_page
 from guardsteer.report.request import request_page
-from guardsteer.report.said import Said, read_said, read_tokenizer
+from guardsteer.report.said import Said, read_said, read_tokenizer, said_of_kept
 
-__all__ = ["Said", "period_page", "read_said", "read_tokenizer", "request_page"]
+__all__ = ["Said", "period_page", "read_said", "read_tokenizer", "request_page", "said_of_kept"]

@@ -39,7 +39,8 @@ def in_force(found: Period) -> str:
                     _approved(each),
                 ]
             )
-        shown.append(Lane(name, tuple(marks), f"{name}: {len(spans)} times", _approved(adopted)))
+        told = f"{name}: in force from {clock(spans[0][0])} to {clock(spans[-1][1])} UTC"
+        shown.append(Lane(name, tuple(marks), told, _approved(adopted)))
     stops = list(_stops(found))
     marks = [
         _span(
@@ -56,8 +57,8 @@ def in_force(found: Period) -> str:
         Lane(
             "kill switch",
             tuple(marks),
-            f"kill switch: on {len(stops)} times",
-            f"on {len(stops)} times" if stops else "never on",
+            f"kill switch: {_times(len(stops))}",
+            _times(len(stops)),
         )
     )
     if found.drops:
@@ -77,6 +78,10 @@ def in_force(found: Period) -> str:
     heads = ["policy", "digest", "as", "from, UTC", "to, UTC", "by", "approved"]
     told = table(heads, rows, caption="What was in force, and when the kill switch was on")
     return lanes("In force", shown, tuple(axis.ticks()), axis="UTC", table=told)
+
+
+def _times(count: int) -> str:
+    return "never on" if not count else "on once" if count == 1 else f"on {count} times"
 
 
 def _policy_spans(found: Period) -> dict[str, list[tuple[int, int, PolicyAdopted]]]:
@@ -138,12 +143,12 @@ def counted(
     drawn = ranked[:_MOST_LANES]
     if rest := ranked[_MOST_LANES:]:
         drawn.append((f"{len(rest)} others", _sum(counts for _, counts in rest)))
-    most = max((max(counts.buckets.values(), default=0) for _, counts in drawn), default=0)
     shown = []
     for look, (name, counts) in enumerate(drawn):
         remark = f"{counts.total:,} {noun}" + (f", {counts.tokens:,} tokens" if tokens else "")
+        most = max(counts.buckets.values(), default=0)
         marks = tuple(_bars(found.axis, counts.buckets, most, f"{name}, {{}}: {{}} {noun}", look))
-        levels = (Level(_CEILING, f"{most:,}"),) if look == 0 else ()
+        levels = (Level(_CEILING, f"{most:,}"),)
         shown.append(
             Lane(name, marks, f"{name}: {remark}, {_peak(found.axis, counts)}", remark, levels, "mid")
         )
@@ -153,7 +158,7 @@ def counted(
         for name, counts in drawn
     ]
     told = table(heads, rows, caption=f"{title}: totals")
-    scale = f"Bars count {noun} in each {found.axis.width}; all lanes have one scale. "
+    scale = f"Bars count {noun} in each {found.axis.width}; each lane has a scale of its own. "
     return lanes(title, shown, tuple(found.axis.ticks()), axis="UTC", note=scale + note, table=told)
 
 

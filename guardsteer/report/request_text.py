@@ -19,6 +19,7 @@ __all__ = ["row_text"]
 _MOST_PLACES = 1500
 """Without a text, so many tokens are shown as numbers; lanes and table show all."""
 
+_NO_TEXT = "No text of the answer was supplied, and the log holds none: tokens are shown as their positions."
 _NOTE = (
     "A token of the answer is shaded by what acted in the pass that chose it, which went over the position "
     "before it; a token of the prompt by what acted on its own position. The letter, the kind of line and "
@@ -43,9 +44,9 @@ def row_text(
     written = _output_tokens(row, acting, output)
     read = _prompt_tokens(acting, prompt)
     parts = [*_notices(row, prompt, output), drawn.keys([*read, *written])]
-    if prompt is not None:
+    if prompt is not None and prompt.text:
         parts.append(_passage("The prompt", "said prompt", prompt, drawn, read, row))
-    if output is not None:
+    if output is not None and output.text:
         parts.append(_passage("The answer", "said", output, drawn, written, row))
     else:
         parts.append(_places(row, drawn, written))
@@ -60,14 +61,17 @@ def _notices(row: RowRecord, prompt: Passage | None, output: Passage | None) -> 
             "No text of the answer was supplied, and the log holds none: tokens are shown as their positions."
         )
         yield f'<p class="note">{told}</p>'
+    told: dict[tuple[str, str], list[str]] = {}
     for name, passage in (("Prompt", prompt), ("Answer", output)):
         if passage is not None:
             note = f"; {passage.note}" if passage.note else ""
             kind = "verdict no" if passage.check == "differs" else "note"
-            yield f'<p class="{kind}">{name}: {escape(told_check(passage.check) + note)}.</p>'
+            told.setdefault((kind, told_check(passage.check) + note), []).append(name)
+    for (kind, sentence), names in told.items():
+        yield f'<p class="{kind}">{" and ".join(names).capitalize()}: {escape(sentence)}.</p>'
     if row.ended is not None and row.ended.withheld_tokens:
-        told = f"{row.ended.withheld_tokens} tokens were written but withheld; they are not shown."
-        yield f'<p class="note">{told}</p>'
+        withheld = f"{row.ended.withheld_tokens} tokens were written but withheld; they are not shown."
+        yield f'<p class="note">{withheld}</p>'
 
 
 def _output_tokens(row: RowRecord, acting: Sequence[Activation], output: Passage | None) -> list[Token]:

@@ -107,7 +107,7 @@ def points_of(row: RowRecord, policy: Policy | None) -> dict[str, list[Point]]:
     A flag's signal is known from the policy; without one it is named after the flag.
     """
     flags = {flag.name: flag for flag in policy.flags} if policy is not None else {}
-    found: dict[str, dict[Point, None]] = {}
+    found: dict[str, dict[Point, None]] = {flag.signal: {} for flag in flags.values()}
     for name, turns in row.flags.items():
         signal = flags[name].signal if name in flags else f"signal of {name}"
         for turn in _told(turns):
@@ -122,8 +122,6 @@ def points_of(row: RowRecord, policy: Policy | None) -> dict[str, list[Point]]:
             for signal, score in turn.scores.items():
                 word = "undecided" if turn.state is None else "true" if turn.state else "false"
                 _add(found, signal, turn.step, score, f"{condition} {word}")
-    for flag in flags.values():
-        found.setdefault(flag.signal, {})
     return {signal: sorted(points, key=lambda point: point.step) for signal, points in found.items()}
 
 
@@ -157,4 +155,4 @@ def strength_text(began: ActivationBegan) -> str:
         return f"clamp {began.vector}"
     if began.operator == "ablate":
         return f"ablate {began.vector} {began.applied:g}"
-    return f"{began.vector} {began.applied:+g}"
+    return f"{began.vector} {began.applied:+.4g}"

@@ -15,13 +15,24 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from guardsteer.audit.keys import KEY_FILE_NAME, KEY_VARIABLE, MIN_KEY_BYTES, key_name, keyed_digest
+from guardsteer.audit.text import KeptText, RequestTexts
 from guardsteer.errors import AuditError
 
-__all__ = ["Check", "Passage", "Said", "Source", "find_key", "passage_of", "read_said", "read_tokenizer"]
+__all__ = [
+    "Check",
+    "Passage",
+    "Said",
+    "Source",
+    "find_key",
+    "passage_of",
+    "read_said",
+    "read_tokenizer",
+    "said_of_kept",
+]
 
 Check: TypeAlias = Literal["matches", "differs", "unchecked"]
-Source: TypeAlias = str | tuple[int, ...] | None
-"""A text or token ids as they were supplied; None: nothing was."""
+Source: TypeAlias = str | tuple[int, ...] | KeptText | None
+"""A text or token ids as they were supplied, or as the log's side file keeps them; None: nothing was."""
 
 _EXPECTED = (
     'a text (what was answered), or a JSON object with "output" and, if you like, "prompt": each a text or '
@@ -83,6 +94,11 @@ def read_said(path: Path) -> Said:
     )
 
 
+def said_of_kept(texts: RequestTexts) -> Said:
+    """Return what the encrypted side file keeps of a request."""
+    return Said(texts.prompt, dict(texts.outputs))
+
+
 def _source(path: Path, name: str, value: Any) -> Source:
     if value is None or isinstance(value, str):
         return value
@@ -130,6 +146,8 @@ def passage_of(
     """
     if source is None:
         return None
+    if isinstance(source, KeptText):
+        return _kept(source, digest, key)
     tried = [source] if isinstance(source, tuple) else list(_encodings(source, tokenizer, tokens))
     fits = [ids for ids in tried if len(ids) == tokens]
     ids = next((ids for ids in fits if key and digest == _digest(key, ids)), fits[0] if fits else ())
@@ -141,9 +159,6 @@ def passage_of(
             why = f"it comes to {counted} tokens, the log says {tokens}; it is shown without its tokens"
         check: Check = "differs" if isinstance(source, tuple) else "unchecked"
         return Passage(text, None, (), check, why)
-    check = (
-        "unchecked" if key is None or not digest else "matches" if digest == _digest(key, ids) else "differs"
-    )
     pieces = (
         tuple(_pieces(tokenizer, ids))
         if tokenizer is not None
@@ -151,7 +166,19 @@ def passage_of(
     )
     text = source if isinstance(source, str) else "".join(pieces)
     note = "" if tokenizer is not None else "token ids stand for the text: give --tokenizer to read it"
-    return Passage(text, pieces, ids, check, note)
+    return Passage(text, pieces, ids, _check(ids, digest, key), note)
+
+
+def _kept(kept: KeptText, digest: str, key: bytes | None) -> Passage:
+    if kept.problem:
+        return Passage("", None, (), "unchecked", f"the kept text cannot be read: {kept.problem}")
+    return Passage(kept.text, kept.pieces, kept.tokens, _check(kept.tokens, digest, key))
+
+
+def _check(ids: Sequence[int], digest: str, key: bytes | None) -> Check:
+    if key is None or not digest:
+        return "unchecked"
+    return "matches" if digest == _digest(key, ids) else "differs"
 
 
 def _encodings(text: str, tokenizer: Any, tokens: int) -> Iterator[tuple[int, ...]]:

@@ -20,23 +20,24 @@ SHADING_STYLE = """
 overflow-wrap:anywhere;line-height:2.05;font-size:1.02rem}
 .said.prompt{font-size:.92rem;line-height:1.9;background:#8881}
 .said .lead{display:block;font:600 .8rem/1.4 system-ui,sans-serif;color:var(--grey);white-space:normal}
-.run{border-radius:3px;padding:.16em 0 .2em;background:var(--tint);cursor:default}
+.run{cursor:default}.t,.tag{padding:.16em 0 .2em;background:var(--tint,transparent)}
+.tag{border-radius:3px 0 0 3px}
 .run:focus-visible{outline:2px solid currentColor;outline-offset:2px}
 .run:has(.t:hover)::after{display:none}
-.run .tag{font:700 .68rem/1 system-ui,sans-serif;vertical-align:super;color:var(--ink);padding:0 .15em}
+.run .tag{font-weight:700;color:var(--ink)}.run .tag::first-line{font-size:.7em}
 .u{text-decoration-line:underline;text-decoration-color:var(--c);text-decoration-thickness:2px;
 text-underline-offset:var(--o);text-decoration-skip-ink:none}
 .u.p0{text-decoration-style:solid}.u.p1{text-decoration-style:dashed}.u.p2{text-decoration-style:dotted}
 .u.p3{text-decoration-style:double}.u.p4{text-decoration-style:wavy;text-decoration-thickness:1.5px}
 .u.p5{text-decoration-line:underline overline}
-.t:hover{background:color-mix(in srgb,var(--ink) 18%,transparent);border-radius:2px}
+.said .t:hover{outline:1.5px solid var(--ink);border-radius:2px}
 .num .t{font-variant-numeric:tabular-nums;font-size:.82rem;padding:0 .12rem}
 .happened{font:600 .76rem/1 system-ui,sans-serif;border:1px solid var(--no);color:var(--no);border-radius:3px;
 padding:.1rem .3rem;margin:0 .2rem;white-space:nowrap;text-decoration:none}
 .hid{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 .keys{list-style:none;padding:0;margin:.4rem 0;display:flex;flex-wrap:wrap;gap:.25rem 1.3rem;font-size:.9rem}
-.keys .run{padding:.1em .45em}
-@media print{.run{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.keys .t{padding:.1em .45em;border-radius:3px}
+@media print{.t,.tag{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 
 
@@ -52,8 +53,13 @@ class Token:
 
     @property
     def kind(self) -> tuple[tuple[str, float, str], ...]:
-        """What acted, as runs of equal tokens go by."""
+        """What acted with which strength, for which rule."""
         return tuple((each.name, each.strength, each.began.rule) for each in self.active)
+
+    @property
+    def group(self) -> tuple[tuple[str, bool, str], ...]:
+        """What acted in which direction, for which rule; a schedule changes the strength alone."""
+        return tuple((each.name, each.strength < 0, each.began.rule) for each in self.active)
 
 
 class Shading:
@@ -68,7 +74,7 @@ class Shading:
         """Return tokens in runs over which the same acted; ``marks`` stand before the token at a position."""
         parts: list[str] = []
         starts = set(marks)
-        for _, group in groupby(_numbered(tokens, starts), key=lambda each: (each[0], each[1].kind)):
+        for _, group in groupby(_numbered(tokens, starts), key=lambda each: (each[0], each[1].group)):
             run = [token for _, token in group]
             parts += [_mark(*each) for each in marks.get(run[0].position, ())]
             parts.append(self._run(run))
@@ -82,21 +88,20 @@ class Shading:
 
     def _run(self, run: Sequence[Token]) -> str:
         active = run[0].active
-        inside = "".join(_token(token) for token in run)
         if not active:
-            return inside
+            return "".join(_token(token) for token in run)
+        inside = "".join(_token(token, self._tint(token.active)) for token in run)
         for place, each in enumerate(active):
             look = self._looks[each.began.vector]
             inside = (
                 f'<span class="u c{look} p{look}" style="--o:{0.28 + 0.22 * place:.2f}em">{inside}</span>'
             )
-        told = "; ".join(strength_text(each.began) for each in active)
         tag = "".join(self._tag(each) for each in active)
         style = f'style="--tint:{self._tint(active)}"'
         return (
-            f'<span class="run has" tabindex="0" data-t="{escape(_run_told(run))}" {style}>'
-            f'<span class="hid">[{escape(told)}: </span>'
-            f'<span class="tag" aria-hidden="true">{escape(tag)}</span>'
+            f'<span class="run has" tabindex="0" data-t="{escape(_run_told(run))}">'
+            f'<span class="hid">[{escape("; ".join(_spread(run)))}: </span>'
+            f'<span class="tag" {style} aria-hidden="true">{escape(tag)}</span>'
             f'{inside}<span class="hid">] </span></span>'
         )
 
@@ -125,24 +130,22 @@ class Shading:
 
     def keys(self, tokens: Sequence[Token]) -> str:
         """Return what each letter stands for, and for how many tokens it acted at which strengths."""
-        found: dict[tuple[str, float], int] = {}
-        acts: dict[tuple[str, float], Activation] = {}
+        found: dict[tuple[str, bool], list[tuple[Activation, bool]]] = {}
         for token in tokens:
             for each in token.active:
-                key = (each.name, each.strength)
-                found[key] = found.get(key, 0) + (not token.prompt)
-                acts[key] = each
+                found.setdefault((each.name, each.strength < 0), []).append((each, token.prompt))
         if not found:
             return '<p class="note">Nothing acted on a token of this row.</p>'
-        items = []
-        for key, count in found.items():
-            each = acts[key]
-            look = self._looks[each.began.vector]
-            style = f'style="--o:.28em;--tint:{self._tint([each])}"'
-            sample = f'<span class="run u c{look} p{look}" {style}>{escape(self._tag(each))}</span>'
-            tokens_told = f"{count} token" if count == 1 else f"{count} tokens"
-            items.append(f"<li>{sample} {escape(strength_text(each.began))}, {tokens_told}</li>")
-        return f'<ul class="keys">{"".join(items)}</ul>'
+        return f'<ul class="keys">{"".join(self._key(mine) for mine in found.values())}</ul>'
+
+    def _key(self, mine: Sequence[tuple[Activation, bool]]) -> str:
+        strongest = max((each for each, _ in mine), key=lambda each: abs(each.strength))
+        look = self._looks[strongest.began.vector]
+        count = sum(not prompt for _, prompt in mine)
+        tokens = f"{count} token" if count == 1 else f"{count} tokens"
+        style = f'style="--o:.28em;--tint:{self._tint([strongest])}"'
+        sample = f'<span class="t u c{look} p{look}" {style}>{escape(self._tag(strongest))}</span>'
+        return f"<li>{sample} {escape(_ends([each for each, _ in mine]))}, {tokens}</li>"
 
 
 def _numbered(tokens: Sequence[Token], starts: set[int]) -> Iterator[tuple[int, Token]]:
@@ -161,8 +164,21 @@ def _mark(short: str, told: str) -> str:
     )
 
 
-def _token(token: Token) -> str:
-    return f'<span class="t has" data-t="{escape(_token_told(token))}">{escape(token.piece)}</span>'
+def _token(token: Token, tint: str = "") -> str:
+    style = f' style="--tint:{tint}"' if tint else ""
+    return f'<span class="t has" data-t="{escape(_token_told(token))}"{style}>{escape(token.piece)}</span>'
+
+
+def _spread(run: Sequence[Token]) -> list[str]:
+    """Return what acted over a run, each with the ends of its strengths."""
+    return [_ends([token.active[place] for token in run]) for place in range(len(run[0].active))]
+
+
+def _ends(mine: Sequence[Activation]) -> str:
+    first, last = mine[0].began, mine[-1].began
+    if first.applied == last.applied:
+        return strength_text(first)
+    return f"{strength_text(first)} to {last.applied:+.3g}"
 
 
 def _token_told(token: Token) -> str:
@@ -178,7 +194,8 @@ def _token_told(token: Token) -> str:
 
 def _run_told(run: Sequence[Token]) -> str:
     first, last = run[0], run[-1]
-    active = "\n".join(f"{strength_text(each.began)} for {each.began.rule}" for each in first.active)
+    rules = [each.began.rule for each in first.active]
+    active = "\n".join(f"{told} for {rule}" for told, rule in zip(_spread(run), rules, strict=True))
     where = "prompt tokens" if first.prompt else "tokens"
     places = f"{told_range(first.position, last.position)}, steps {told_range(first.step, last.step)}"
     return f"{where} at positions {places}\n{active}"

@@ -1,0 +1,1 @@
+"""The audit's two pages, made of a real run of the demo model, with their pictures."""
