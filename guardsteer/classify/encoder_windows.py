@@ -114,11 +114,16 @@ class Cutter:
         content = self.content
         if len(ids) <= content:
             return [Window(tuple(ids), 0, length, False)] if ids else []
-        # The word at the window's end has not ended: both readings that hold it are made until it has.
-        first, second = tuple(ids[:content]), tuple(ids[-content:])
+        # The word at the window's end has not ended, so all is read in overlapping windows until it has.
+        starts = sorted({*range(0, len(ids) - content, self.stride), len(ids) - content})
         return [
-            Window(first, 0, spans[content - 1][1], False),
-            Window(second, spans[-content][0], length, False),
+            Window(
+                tuple(ids[start : start + content]),
+                spans[start][0] if start else 0,
+                length if start + content == len(ids) else spans[start + content - 1][1],
+                False,
+            )
+            for start in starts
         ]
 
     def _begin(self, piece: str, spans: list[tuple[int, int]]) -> int:

@@ -1,4 +1,4 @@
-"""``guardsteer classifiers``: train one from rows or a recipe, evaluate it, and show what its card says."""
+"""``guardsteer classifiers``: train one, evaluate it, export an encoder to read with, show a card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import re
 from textwrap import shorten
 
-from guardsteer.cli import classifiers_eval, classifiers_train, frame
+from guardsteer.cli import classifiers_eval, classifiers_export, classifiers_train, frame
 
 __all__ = ["register", "run"]
 
@@ -21,6 +21,7 @@ def register(subparsers: frame.Subparsers) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", title="actions", required=True)
     classifiers_train.add(actions)
     classifiers_eval.add(actions)
+    classifiers_export.add(actions)
     show = frame.add_command(
         actions,
         "show",
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the action. Mistakes leave as ``GuardsteerError``."""
     if args.action == "train":
         return classifiers_train.run(args)
+    if args.action == "export":
+        return classifiers_export.run(args)
     return classifiers_eval.run(args) if args.action == "eval" else _show(args)
 
 
