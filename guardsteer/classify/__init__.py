@@ -1,21 +1,38 @@
-"""Classifiers: patterns, linear models of text, probes of hidden states. No torch until a probe is loaded."""
+"""Classifiers, one backend a module, all with one protocol. No torch until a probe is loaded."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from guardsteer.classify.callables import from_callable, from_states
+    from guardsteer.classify.combination import CombinationClassifier, combine
     from guardsteer.classify.linear import LinearClassifier
     from guardsteer.classify.load import load_classifier, load_folder, outputs_of
     from guardsteer.classify.patterns import PatternClassifier
     from guardsteer.classify.probe import Probe
 
-__all__ = ["LinearClassifier", "PatternClassifier", "Probe", "load_classifier", "load_folder", "outputs_of"]
+__all__ = [
+    "CombinationClassifier",
+    "LinearClassifier",
+    "PatternClassifier",
+    "Probe",
+    "combine",
+    "from_callable",
+    "from_states",
+    "load_classifier",
+    "load_folder",
+    "outputs_of",
+]
 
 _HOMES = {
+    "CombinationClassifier": "combination",
     "LinearClassifier": "linear",
     "PatternClassifier": "patterns",
     "Probe": "probe",
+    "combine": "combination",
+    "from_callable": "callables",
+    "from_states": "callables",
     "load_classifier": "load",
     "load_folder": "load",
     "outputs_of": "load",

@@ -11,6 +11,7 @@ from guardsteer.assets import Catalog, find_policy
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, outputs_of
 from guardsteer.classify.guarded import guarded
+from guardsteer.classify.opened import opened
 from guardsteer.classify.signal_blend import SignalBlend, blends_of
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Binding, ClassifierSpec, Policy
@@ -140,6 +141,8 @@ def _kit(
     classifiers: Mapping[str, Found],
     placed: Sequence[Placed],
 ) -> Kit:
+    scopes = {spec.name: spec.on for spec in policy.classifiers}
+    classifiers = {name: opened(found, scopes[name]) for name, found in classifiers.items()}
     probes = {name: found for name, found in classifiers.items() if isinstance(found, Probe)}
     blocks = {name: probe.block for name, probe in probes.items()}
     waiting = {

@@ -13,6 +13,7 @@ from guardsteer.assets import Catalog
 from guardsteer.audit import Journal, open_journal
 from guardsteer.audit.text import SubjectKeys, TextStore, open_text_store
 from guardsteer.classify import Probe
+from guardsteer.classify.callables import check_given
 from guardsteer.core.policy import Binding, Policy
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import AuditError, PolicyError
@@ -68,10 +69,13 @@ def wrap(
     folder of them, policies and binding files are loaded only if one of these keys signed them.
     ``observers`` are told what the audit is told, as it happens: ``guardsteer.telemetry`` has some.
 
-    Raises ``PolicyError``, ``AssetError``, ``BindingError`` (a vector of another model), ``LayoutError``,
-    ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is then as it was.
+    Raises ``PolicyError``, ``AssetError``, ``ClassifierError`` (an object that is no classifier; a function
+    becomes one by ``guardsteer.classify.from_callable``), ``BindingError`` (a vector of another model),
+    ``LayoutError``, ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is
+    then as it was.
     """
     check_model(model)
+    check_given(classifiers or {})
     layout = find_layout(model, blocks=blocks)
     builder = Builder(
         model=model,
