@@ -145,13 +145,11 @@ def counted(
         drawn.append((f"{len(rest)} others", _sum(counts for _, counts in rest)))
     shown = []
     for look, (name, counts) in enumerate(drawn):
-        remark = f"{counts.total:,} {noun}" + (f", {counts.tokens:,} tokens" if tokens else "")
         most = max(counts.buckets.values(), default=0)
+        remark = f"{counts.total:,} {noun}" + (f", {counts.tokens:,} tokens" if tokens else "")
+        remark += f"; at most {most:,} in a bar"
         marks = tuple(_bars(found.axis, counts.buckets, most, f"{name}, {{}}: {{}} {noun}", look))
-        levels = (Level(_CEILING, f"{most:,}"),)
-        shown.append(
-            Lane(name, marks, f"{name}: {remark}, {_peak(found.axis, counts)}", remark, levels, "mid")
-        )
+        shown.append(Lane(name, marks, f"{name}: {remark}, {_peak(found.axis, counts)}", remark, size="mid"))
     heads = [title.rsplit(" ", 1)[-1], noun, *(["tokens"] if tokens else []), "most in one bucket"]
     rows = [
         [name, f"{counts.total:,}", *([f"{counts.tokens:,}"] if tokens else []), _peak(found.axis, counts)]
@@ -230,7 +228,7 @@ def _one(axis: TimeAxis, name: str, counts: Counts, noun: str, look: int) -> Lan
     most = max(counts.buckets.values(), default=0)
     marks = tuple(_bars(axis, counts.buckets, most, f"{name}, {{}}: {{}}", look))
     told = f"{name}: {counts.total:,}, {_peak(axis, counts)}"
-    return Lane(name, marks, told, f"{counts.total:,} {noun}", (Level(_CEILING, f"{most:,}"),), "mid")
+    return Lane(name, marks, told, f"{counts.total:,} {noun}; at most {most:,} in a bar", size="mid")
 
 
 def trouble(found: Period) -> str:

@@ -46,6 +46,7 @@ def row_lanes(row: RowRecord, policy: Policy | None) -> str:
 
 _FLOOR, _CEILING = 0.08, 0.9
 """Where a signal's lowest and highest score are drawn, as shares of the lane's height."""
+_MOST_SPANS = 4
 _NOTHING = {
     "Signals": "The log holds no score of this row.",
     "Flags": "The log tells of no flag.",
@@ -104,7 +105,7 @@ def _signals(row: RowRecord, policy: Policy | None, axis: StepAxis) -> tuple[lis
                 signal,
                 tuple(marks),
                 f"{summary}; {remark}",
-                remark if marks else f"{remark}; told no score",
+                remark if marks else f"{remark}; no score in the log",
                 tuple(limits),
                 "tall",
             )
@@ -149,17 +150,25 @@ def _stated(
             state = words[0] if span.state else "undecided"
             state = f"{state} (shadow)" if span.mode == "shadow" else state
             scores = ", ".join(f"{key} {score_text(value)}".strip() for key, value in span.scores.items())
-            told = f"{name} {state}, {_steps(span.first, span.last)}" + (
-                f"; at its beginning {scores}" if scores else ""
-            )
+            told = f"{name} {state}, {_steps(span.first, span.last)}"
+            told += f"; at its beginning {scores}" if scores else ""
             ghost = span.state is None or span.mode == "shadow"
-            left, right = axis.step(span.first), axis.step(span.last + 1)
-            marks.append(Mark(left, right, told, "bar", look=place, ghost=ghost))
+            marks.append(
+                Mark(axis.step(span.first), axis.step(span.last + 1), told, "bar", look=place, ghost=ghost)
+            )
             rows.append([name, _plain_steps(span.first, span.last), state, scores])
-        spans = ", ".join(each[1] for each in rows if each[0] == name)
-        summary = f"{words[0]} {spans}" if marks else words[1]
+        summary = _summary([each[1] for each in rows if each[0] == name], row, words)
         shown.append(Lane(name, tuple(marks), f"{name}: {summary}", summary))
     return shown, rows
+
+
+def _summary(spans: Sequence[str], row: RowRecord, words: tuple[str, str]) -> str:
+    if not spans:
+        return words[1]
+    if list(spans) == [_plain_steps(0, row.steps)]:
+        return f"{words[0]} throughout"
+    more = f" and {len(spans) - _MOST_SPANS} times more" if len(spans) > _MOST_SPANS else ""
+    return f"{words[0]}, steps {', '.join(spans[:_MOST_SPANS])}{more}"
 
 
 def _stated_table(rows: Sequence[Sequence[str]], heads: Sequence[str], caption: str) -> str:

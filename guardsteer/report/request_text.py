@@ -19,7 +19,7 @@ __all__ = ["row_text"]
 _MOST_PLACES = 1500
 """Without a text, so many tokens are shown as numbers; lanes and table show all."""
 
-_NO_TEXT = "No text of the answer was supplied, and the log holds none: tokens are shown as their positions."
+_NO_TEXT = "No text of the answer is at hand, and the log holds none: tokens are shown as their positions."
 _NOTE = (
     "A token of the answer is shaded by what acted in the pass that chose it, which went over the position "
     "before it; a token of the prompt by what acted on its own position. The letter, the kind of line and "
@@ -56,13 +56,10 @@ def row_text(
 
 
 def _notices(row: RowRecord, prompt: Passage | None, output: Passage | None) -> Iterator[str]:
-    if output is None:
-        told = (
-            "No text of the answer was supplied, and the log holds none: tokens are shown as their positions."
-        )
-        yield f'<p class="note">{told}</p>'
+    if output is None or not output.text:
+        yield f'<p class="note">{_NO_TEXT}</p>'
     told: dict[tuple[str, str], list[str]] = {}
-    for name, passage in (("Prompt", prompt), ("Answer", output)):
+    for name, passage in (("prompt", prompt), ("answer", output)):
         if passage is not None:
             note = f"; {passage.note}" if passage.note else ""
             kind = "verdict no" if passage.check == "differs" else "note"

@@ -159,11 +159,7 @@ def passage_of(
             why = f"it comes to {counted} tokens, the log says {tokens}; it is shown without its tokens"
         check: Check = "differs" if isinstance(source, tuple) else "unchecked"
         return Passage(text, None, (), check, why)
-    pieces = (
-        tuple(_pieces(tokenizer, ids))
-        if tokenizer is not None
-        else tuple(f"\N{LEFT ANGLE BRACKET}{i}\N{RIGHT ANGLE BRACKET}" for i in ids)
-    )
+    pieces = tuple(_pieces(tokenizer, ids) if tokenizer is not None else (f"#{token} " for token in ids))
     text = source if isinstance(source, str) else "".join(pieces)
     note = "" if tokenizer is not None else "token ids stand for the text: give --tokenizer to read it"
     return Passage(text, pieces, ids, _check(ids, digest, key), note)

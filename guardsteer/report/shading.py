@@ -21,10 +21,10 @@ overflow-wrap:anywhere;line-height:2.05;font-size:1.02rem}
 .said.prompt{font-size:.92rem;line-height:1.9;background:#8881}
 .said .lead{display:block;font:600 .8rem/1.4 system-ui,sans-serif;color:var(--grey);white-space:normal}
 .run{cursor:default}.t,.tag{padding:.16em 0 .2em;background:var(--tint,transparent)}
-.tag{border-radius:3px 0 0 3px}
+.tag{border-radius:3px 0 0 3px;padding-left:.15em;padding-right:.15em}
 .run:focus-visible{outline:2px solid currentColor;outline-offset:2px}
 .run:has(.t:hover)::after{display:none}
-.run .tag{font-weight:700;color:var(--ink)}.run .tag::first-line{font-size:.7em}
+.run .tag{font-weight:700;color:var(--ink)}.run .tag small{font-size:.68em}
 .u{text-decoration-line:underline;text-decoration-color:var(--c);text-decoration-thickness:2px;
 text-underline-offset:var(--o);text-decoration-skip-ink:none}
 .u.p0{text-decoration-style:solid}.u.p1{text-decoration-style:dashed}.u.p2{text-decoration-style:dotted}
@@ -101,7 +101,7 @@ class Shading:
         return (
             f'<span class="run has" tabindex="0" data-t="{escape(_run_told(run))}">'
             f'<span class="hid">[{escape("; ".join(_spread(run)))}: </span>'
-            f'<span class="tag" {style} aria-hidden="true">{escape(tag)}</span>'
+            f'<span class="tag" {style} aria-hidden="true"><small>{escape(tag)}</small></span>'
             f'{inside}<span class="hid">] </span></span>'
         )
 
