@@ -45,9 +45,11 @@ class Member:
 
 
 def load_combination(
-    folder: Path, card: CombinationCard, catalog: Catalog, depth: int = 1
+    folder: Path, card: CombinationCard, catalog: Catalog, depth: int = 1, encoders: Sequence[Path] = ()
 ) -> CombinationClassifier:
     """Return the combination in ``folder``, with its members as the card names them.
+
+    Members' encoders are looked for in the folders ``encoders`` first.
 
     Raises ``ClassifierError`` that lists every member that is missing, damaged or another classifier than the
     one that the combination was made of.
@@ -60,7 +62,7 @@ def load_combination(
     for place, entry in enumerate(card.members):
         try:
             if entry.use not in loaded:
-                loaded[entry.use] = load_member(entry.use, folder, catalog, depth)
+                loaded[entry.use] = load_member(entry.use, folder, catalog, depth, encoders)
             members[f"{place}: {entry.use}"] = _checked(entry, loaded[entry.use])
         except GuardsteerError as error:
             told = f"members.{place}: {entry.use!r}: {' '.join(str(error).split())}"
@@ -73,7 +75,9 @@ def load_combination(
     return CombinationClassifier(members, blend, outputs=card.outputs, digest=digest)
 
 
-def load_member(use: str, base: Path, catalog: Catalog, depth: int = 1) -> TextClassifier:
+def load_member(
+    use: str, base: Path, catalog: Catalog, depth: int = 1, encoders: Sequence[Path] = ()
+) -> TextClassifier:
     """Return the classifier that ``use`` names, which reads text; a path is taken from ``base``."""
     from guardsteer.classify.card import read_card
     from guardsteer.classify.load import load_folder
@@ -82,13 +86,13 @@ def load_member(use: str, base: Path, catalog: Catalog, depth: int = 1) -> TextC
     folder = path if path.is_dir() else path.parent
     card = read_card(folder)
     if isinstance(card, CombinationCard):
-        return load_combination(folder, card, catalog, depth + 1)
+        return load_combination(folder, card, catalog, depth + 1, encoders)
     if card.kind == "probe":
         raise ClassifierError(
             "is a probe, which reads hidden states and not text; combine its score in the policy: "
             "combine: {of: [probe, words], by: max}"
         )
-    found = load_folder(folder, catalog)
+    found = load_folder(folder, catalog, encoders)
     if not hasattr(found, "start"):
         raise ClassifierError(f"is of kind {card.kind!r}, which reads no text")
     return found

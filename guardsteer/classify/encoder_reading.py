@@ -13,6 +13,7 @@ from guardsteer.classify.activation import Activation
 from guardsteer.classify.encoder import Encoder, Vector
 from guardsteer.classify.encoder_windows import Cutter, WordBreaker
 from guardsteer.classify.schedule import Schedule
+from guardsteer.core.digests import digest_json
 from guardsteer.errors import ClassifierError
 
 __all__ = ["EncoderClassifier", "EncoderState", "Head", "Over"]
@@ -58,7 +59,7 @@ class EncoderClassifier:
     places the scores stay.
     """
 
-    __slots__ = ("cutter", "digest", "encoder", "head", "outputs", "over", "schedule", "window")
+    __slots__ = ("_own", "cutter", "digest", "encoder", "head", "outputs", "over", "schedule", "window")
 
     def __init__(
         self, *, encoder: Encoder, head: Head, window: int, over: Over, schedule: Schedule, digest: str
@@ -78,6 +79,7 @@ class EncoderClassifier:
         self.cutter = Cutter(encoder, content)
         self.outputs = head.outputs
         self.digest = digest
+        self._own = (schedule, digest)
 
     def start(self) -> EncoderState:
         """Return the state of a row that has read nothing."""
@@ -88,7 +90,10 @@ class EncoderClassifier:
         twin: EncoderClassifier = EncoderClassifier.__new__(EncoderClassifier)
         for name in EncoderClassifier.__slots__:
             setattr(twin, name, getattr(self, name))
+        own, digest = self._own
         twin.schedule = schedule
+        wanted = {"classifier": digest, "read": str(schedule), "opening": schedule.opening}
+        twin.digest = digest if schedule == own else digest_json(wanted)
         return twin
 
     def predict(self, texts: Sequence[str]) -> Scores:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from guardsteer.assets import Catalog, resolve
 from guardsteer.classify.artifact import read_file, read_tensors, read_vocabulary
@@ -22,6 +22,7 @@ from guardsteer.classify.combination import CombinationClassifier
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, Graph
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.patterns import PatternClassifier
+from guardsteer.classify.placing import placed
 from guardsteer.classify.vectorizer import Vectorizer
 from guardsteer.classify.windows import WindowedClassifier
 from guardsteer.core.digests import digest_json
@@ -32,16 +33,28 @@ if TYPE_CHECKING:
     from guardsteer.classify.encoder_reading import EncoderClassifier
     from guardsteer.classify.probe import Probe
 
-__all__ = ["PROBE_FILE", "PROBE_OUTPUTS", "VOCABULARY_FILE", "load_classifier", "load_folder", "outputs_of"]
+__all__ = [
+    "PROBE_FILE",
+    "PROBE_OUTPUTS",
+    "VOCABULARY_FILE",
+    "Loaded",
+    "load_classifier",
+    "load_folder",
+    "outputs_of",
+]
 
 VOCABULARY_FILE: Final = "vocabulary.json"
 PROBE_FILE: Final = "probe.yaml"
 PROBE_OUTPUTS: Final = ("score",)
 
+Loaded: TypeAlias = (
+    "PatternClassifier | LinearClassifier | WindowedClassifier"
+    " | CombinationClassifier | EncoderClassifier | Probe"
+)
+"""What a folder holds."""
 
-def load_classifier(
-    spec: ClassifierSpec, base: Path, catalog: Catalog
-) -> PatternClassifier | LinearClassifier | WindowedClassifier | CombinationClassifier | EncoderClassifier | Probe:
+
+def load_classifier(spec: ClassifierSpec, base: Path, catalog: Catalog) -> Loaded:
     """Return the classifier that a policy in the folder ``base`` asks for.
 
     Raises ``ClassifierError`` where its files are damaged, ``AssetError`` where there are none.
@@ -58,7 +71,8 @@ def load_classifier(
             )
         except ClassifierError as error:
             raise ClassifierError(f"classifier {spec.name}: {error}") from error
-    return load_folder(_folder(spec.use, base, catalog), catalog)
+    encoders = () if spec.encoder is None else (base / spec.encoder,)
+    return placed(spec, load_folder(_folder(spec.use, base, catalog), catalog, encoders))
 
 
 def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str, ...]:
@@ -77,9 +91,7 @@ def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str,
     return ("match",) if isinstance(card, PatternsCard) else card.outputs
 
 
-def load_folder(
-    folder: Path, catalog: Catalog | None = None, encoders: Sequence[Path] = ()
-) -> PatternClassifier | LinearClassifier | WindowedClassifier | CombinationClassifier | EncoderClassifier | Probe:
+def load_folder(folder: Path, catalog: Catalog | None = None, encoders: Sequence[Path] = ()) -> Loaded:
     """Return the classifier in a folder; ``catalog`` finds the members of a combination.
 
     The encoder that a card names is looked for in the folders ``encoders`` first (see ``encoder_load``).
@@ -89,7 +101,7 @@ def load_folder(
     if isinstance(card, CombinationCard):
         from guardsteer.classify.combination_files import load_combination
 
-        return load_combination(folder, card, catalog or Catalog())
+        return load_combination(folder, card, catalog or Catalog(), encoders=encoders)
     if isinstance(card, EncoderCard):
         from guardsteer.classify.encoder_load import load_encoder_classifier
 

@@ -99,7 +99,9 @@ class ClassifierSpec:
     One that combines reads no text, and ``on`` says nothing of it.
 
     ``deadline_ms``: a score that is not there by then leaves the previous one standing. ``breaker``:
-    None calls a failing classifier for each new row.
+    None calls a failing classifier for each new row. ``read``: where one reads that is too slow for every
+    token, ``sentences``, ``every N`` (words) or ``prompt``, None as its card says. ``encoder``: a folder in
+    which its encoder is looked for first.
     """
 
     name: str
@@ -113,6 +115,8 @@ class ClassifierSpec:
     deadline_ms: float | None = None
     breaker: BreakerSpec | None = None
     combine: CombineSpec | None = None
+    read: str | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

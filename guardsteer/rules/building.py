@@ -115,6 +115,8 @@ def _classifier(name: str, model: ClassifierModel) -> ClassifierSpec:
         deadline_ms=model.deadline_ms,
         breaker=BreakerSpec(breaker.failures, breaker.rest_s) if breaker is not None else None,
         combine=None if model.combine is None else _combine(model.combine),
+        read=model.read,
+        encoder=model.encoder,
     )
 
 

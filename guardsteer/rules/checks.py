@@ -115,11 +115,16 @@ def _check_classifier(
         for key in inline:
             message = f"{shown(key)} is for a classifier written in place, and this one has 'use'"
             report.add(node.entries[key].start, message, f"remove '{key}' or 'use'")
+        _check_read(report, node)
         return _outputs_of_asset(report, name, node, outputs_of)
     if "literals" not in node.entries and "patterns" not in node.entries:
         message = f"the classifier {shown(name)} has nothing to go by"
         report.add(entry.start, message, "add 'use', 'literals', 'patterns' or 'combine'")
         return None
+    for key in ("read", "encoder"):
+        if key in node.entries:
+            message = f"{shown(key)} is for a classifier that reads with an encoder, not for patterns"
+            report.add(node.entries[key].start, message, f"remove '{key}'")
     _check_inline(report, node)
     return PATTERN_OUTPUTS
 
@@ -137,6 +142,17 @@ def _outputs_of_asset(
         told = " ".join(str(error).split())
         report.add(use.start, f"the classifier {shown(use.text)} cannot be used: {told[:500]}")
         return None
+
+
+def _check_read(report: Report, node: MappingNode) -> None:
+    read, on = text_of(child_of(node, "read")), text_of(child_of(node, "on"))
+    if read is None or on is None or on.text not in _SCOPES:
+        return
+    if on.text in ("prompt", "user") and read.text != "prompt":
+        message = f"{shown(read.text)} says where a generation is read, and this classifier reads a prompt"
+        report.add(read.start, message, "remove 'read', or let it read 'on: all'")
+    elif on.text == "generation" and read.text == "prompt":
+        report.add(read.start, "it reads the generation alone, which has no prompt", "use 'on: prompt'")
 
 
 def _check_inline(report: Report, node: MappingNode) -> None:

@@ -13,7 +13,7 @@ __all__ = ["COMBINED_OUTPUTS", "check_combined", "check_combines"]
 
 COMBINED_OUTPUTS = ("score",)
 
-_READS = ("on", "use", "literals", "patterns", "ignore_case", "tail_characters", "read")
+_READS = ("on", "use", "literals", "patterns", "ignore_case", "tail_characters", "read", "encoder")
 _FAILS = ("on_error", "deadline_ms", "breaker")
 
 

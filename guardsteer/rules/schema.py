@@ -143,6 +143,18 @@ class ClassifierModel(Closed):
     combine: Annotated[
         CombineModel | None, Field(description="One score made of others, in place of reading a text.")
     ] = None
+    read: Annotated[
+        str | None,
+        Field(
+            pattern="^(prompt|sentences|every [1-9][0-9]{0,4})$",
+            description="Where a slow one reads a generation: at ends of sentences, or every so many words.",
+            examples=["sentences", "every 16"],
+        ),
+    ] = None
+    encoder: Annotated[
+        Name | None,
+        Field(description="A folder in which its encoder is looked for first.", examples=["./encoders"]),
+    ] = None
 
 
 class SmoothModel(Closed):

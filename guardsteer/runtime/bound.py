@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from guardsteer.assets import Catalog, homes, resolve
 from guardsteer.classify import Probe, load_classifier, load_folder
+from guardsteer.classify.placing import placed
 from guardsteer.core.policy import ClassifierSpec, Policy, VectorSpec
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import BindingError, VectorError
@@ -43,7 +44,7 @@ class Loader:
         """Return the policy's classifiers by name, without those that are missing."""
         base = Path(policy.source).parent
         found = {
-            spec.name: given.get(spec.name)
+            spec.name: _given(spec, given)
             or self._try(f"classifier {spec.name!r}", lambda spec=spec: self._classifier(spec, base))  # type: ignore[misc]  # the default binds it now
             for spec in policy.classifiers
             if spec.combine is None
@@ -131,6 +132,13 @@ class Loader:
                 if ours[name] != str(value)
             ]
             yield f"the model of {path.parent.name} differs in {', '.join(told)}"
+
+
+def _given(
+    spec: ClassifierSpec, given: Mapping[str, TextClassifier | Probe]
+) -> TextClassifier | Probe | None:
+    found = given.get(spec.name)
+    return None if found is None else placed(spec, found)
 
 
 def prepare_command(model: Any, policy: Policy, catalog: Catalog, identity: Fingerprint) -> Sequence[str]:
