@@ -22,7 +22,14 @@ from guardsteer.audit.files import read_lines
 from guardsteer.audit.findings import FindingKind, Findings, Note
 from guardsteer.audit.keyring import Keyring
 from guardsteer.audit.merkle import Range, leaf_hash
-from guardsteer.audit.records import Record, RecordsDropped, SegmentBegan, StreamClosed, decode_record
+from guardsteer.audit.records import (
+    Record,
+    RecordsDropped,
+    SegmentBegan,
+    StreamClosed,
+    decode_record,
+    unknown_kind,
+)
 from guardsteer.audit.text.side_file import problem_of
 from guardsteer.core.events import TextKept
 
@@ -236,9 +243,9 @@ class StreamCheck:
 
     def _keep_root(self) -> None:
         if self.lines in self._wanted:
-            if self._tree.begin:
-                self._trees[self.lines] = self._tree.copy()
-            else:
+            # A stream that adopts this segment needs the tree, in the first segment too.
+            self._trees[self.lines] = self._tree.copy()
+            if not self._tree.begin:
                 self.roots[self.lines] = self._tree.root()
 
     def _report(self, file: str, at: int, seq: int | None, *, layout: bool, fits: bool) -> None:
@@ -278,7 +285,9 @@ class StreamCheck:
         elif record is None:
             self._unknown += 1
             if self._unknown == 1:
-                message = "this and perhaps more: intact, but no record that this version knows"
+                kind = unknown_kind(line)
+                what = f"of a kind that this version does not know, {kind}" if kind else "no record"
+                message = f"this and perhaps more: intact, but {what}"
                 self._findings.note(file, at, "unknown", message)
 
     def _add(self, file: str, at: int, kind: FindingKind, message: str) -> None:

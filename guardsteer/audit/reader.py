@@ -10,7 +10,7 @@ import msgspec
 
 from guardsteer.audit.chain import ZERO_HASH, link, segment_name, sequence_number, split_line
 from guardsteer.audit.files import list_log, read_lines
-from guardsteer.audit.records import StoredEvent, decode_record
+from guardsteer.audit.records import StoredEvent, decode_record, unknown_kind
 
 __all__ = ["read", "trail"]
 
@@ -20,11 +20,13 @@ def read(
     request: str | None = None,
     *,
     on_damage: Callable[[str, int], None] | None = None,
+    on_unknown: Callable[[str, int, str], None] | None = None,
 ) -> Iterator[StoredEvent]:
     """Yield the log's records, stream by stream in the order of their start, each in its own order.
 
     With ``request``, that request's alone. A line that is no record is left out and, where given,
-    ``on_damage(file, line)`` is told. A record whose hash does not fit to the readable line before it
+    ``on_damage(file, line)`` is told; one of a kind that only a newer version knows is left out too, and
+    ``on_unknown(file, line, kind)`` told. A record whose hash does not fit to the readable line before it
     has ``intact`` false; only ``verify`` says what is wrong. Raises ``AuditError`` when a file cannot be
     read.
     """
@@ -47,8 +49,12 @@ def read(
                 if needle in payload:
                     intact = previous is None or link(previous, payload) == stated
                     stored = _decode(stream, payload, line, intact)
-                    if stored is None and on_damage:
-                        on_damage(file, at)
+                    if stored is None:
+                        kind = unknown_kind(line) if intact else ""
+                        if kind and on_unknown:
+                            on_unknown(file, at, kind)
+                        if not kind and on_damage:
+                            on_damage(file, at)
                     if stored is not None and (request is None or _request_of(stored) == request):
                         yield stored
                 previous = stated

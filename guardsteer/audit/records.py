@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import msgspec
 
@@ -19,6 +19,7 @@ __all__ = [
     "StreamClosed",
     "decode_record",
     "encode_record",
+    "unknown_kind",
 ]
 
 SCHEMA_VERSION = 2
@@ -84,6 +85,11 @@ class StoredEvent:
     intact: bool = True
 
 
+class _AnyKind(msgspec.Struct, frozen=True):
+    kind: str
+
+
+_KINDS = frozenset(each.__struct_config__.tag for each in get_args(Record))
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
@@ -102,3 +108,15 @@ def decode_record(line: bytes) -> Record:
     Raises ``msgspec.DecodeError`` when it is not a record that this version knows.
     """
     return _decoder.decode(line)
+
+
+def unknown_kind(line: bytes) -> str:
+    """Return the kind of a stored line that a newer version wrote; empty where this one knows it, or none is.
+
+    What is known by its kind and cannot be decoded is damaged, not new.
+    """
+    try:
+        kind = msgspec.json.decode(line, type=_AnyKind).kind
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    return "" if kind in _KINDS else kind

@@ -25,8 +25,12 @@ _LARGE_BYTES = 32 * 2**20
 _ELSEWHERE = {
     "replay": "guardsteer.cli.audit_replay",
     "report": "guardsteer.cli.audit_report",
+    "query": "guardsteer.cli.audit_query",
+    "compact": "guardsteer.cli.audit_compact",
+    "export": "guardsteer.cli.audit_export",
     "text": "guardsteer.cli.audit_text",
     "forget": "guardsteer.cli.audit_text",
+    "schema": "guardsteer.cli.audit_schema",
 }
 """Actions that have a file of their own, with ``register(actions)`` and ``run(args)``."""
 
@@ -89,9 +93,10 @@ def register(subparsers: frame.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; 1 when the log is not what was written, or ``show`` finds nothing."""
-    if not args.directory.is_dir():
+    directory = getattr(args, "directory", None)
+    if directory is not None and not directory.is_dir():
         raise AuditError(
-            f"{args.directory}: no such folder; give the DIR that was passed as audit=DIR or --audit DIR"
+            f"{directory}: no such folder; give the DIR that was passed as audit=DIR or --audit DIR"
         )
     if args.action in _ELSEWHERE:
         status: int = import_module(_ELSEWHERE[args.action]).run(args)
@@ -167,11 +172,17 @@ def _show(args: argparse.Namespace) -> int:
     from guardsteer.audit import format_trail, read
 
     damaged: list[tuple[str, int]] = []
+    unknown: list[str] = []
     altered = shown = 0
 
     def events() -> Iterator[StoredEvent]:
         nonlocal altered, shown
-        for stored in read(args.directory, args.request, on_damage=lambda *place: damaged.append(place)):
+        for stored in read(
+            args.directory,
+            args.request,
+            on_damage=lambda *place: damaged.append(place),
+            on_unknown=lambda _file, _line, kind: unknown.append(kind),
+        ):
             altered += not stored.intact
             shown += 1
             yield stored
@@ -185,6 +196,13 @@ def _show(args: argparse.Namespace) -> int:
     if not shown:
         what = f"no record of request {args.request!r}" if args.request else "no record"
         print(f"guardsteer: {args.directory} holds {what}", file=sys.stderr)
+    if unknown:
+        kinds = ", ".join(sorted(set(unknown)))
+        print(
+            f"guardsteer: {_count(len(unknown), 'record')} left out, of kinds that this version does not "
+            f"know ({kinds}): a newer one wrote them",
+            file=sys.stderr,
+        )
     if damaged or altered:
         print(
             f"guardsteer: {_count(len(damaged), 'line')} left out, {_count(altered, 'record')} altered; "
