@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,10 @@ def register(actions: frame.Subparsers) -> None:
         actions,
         "replay",
         "generate a request again from its record; status 1 where tokens or decisions are not the same",
-        "guardsteer audit replay audit/ r-17 --model ./model --prompt 'Where is my refund?' --without warm",
+        "guardsteer audit replay audit/ --request r-17 --model ./model --keys /elsewhere/keys --without warm",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="the folder that the log was written to")
-    parser.add_argument("request", metavar="REQUEST", help="the request's id")
+    parser.add_argument("--request", required=True, metavar="ID", help="the request's id")
     parser.add_argument(
         "--sequence", type=int, default=0, metavar="N", help="which of its returned sequences (default: 0)"
     )
@@ -61,6 +62,13 @@ def _add_texts(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a JSON object on each line with prompt (text), messages (a chat) or tokens (ids), as run reads "
         "it; the request's own is found by its digest, and those of the other rows of its batch",
+    )
+    texts.add_argument(
+        "--keys",
+        type=Path,
+        metavar="KEYS",
+        help="read the encrypted text that was kept beside the log; the folder of the subjects' keys: what "
+        "was passed as audit_text=KEYS or --audit-text KEYS",
     )
     texts.add_argument(
         "--output",
@@ -132,6 +140,10 @@ def run(args: argparse.Namespace) -> int:
     prompts = list(_prompts(args))
     output = None if args.output is None else _output(args.output)
     recorded = read_log(read(args.directory), args.request).of(args.request, args.sequence)
+    if args.keys is not None:
+        kept, said = _kept(args, [each.request for each in recorded.call])
+        prompts += kept
+        output = said if output is None else output
     stage = _stage(args, recorded.attached.threads)
     found = replay(
         recorded,
@@ -172,6 +184,32 @@ def _prompts(args: argparse.Namespace) -> Iterator[Given]:
         raise ReplayError("\n".join(problems))
 
 
+def _kept(
+    args: argparse.Namespace, requests: Sequence[str]
+) -> tuple[list[tuple[int, ...]], tuple[int, ...] | None]:
+    """Return the prompts of a call that were kept, and the request's output; tells what cannot be read."""
+    from guardsteer.audit.text import SubjectKeys, read_texts
+
+    if not args.keys.is_dir():
+        raise ReplayError(f"{args.keys}: no such folder; give the folder of the subjects' keys")
+    keys = SubjectKeys(args.keys)
+    prompts, output = [], None
+    for request in requests:
+        found = read_texts(args.directory, keys, request)
+        kept = [("prompt", found.prompt)]
+        if request == args.request:
+            kept.append(("output", found.outputs.get(args.sequence)))
+        for part, text in kept:
+            problem = "it was not kept" if text is None else text.problem
+            if text is None or problem:
+                print(f"guardsteer: the {part} of {request!r} cannot be read: {problem}", file=sys.stderr)
+            elif part == "prompt":
+                prompts.append(text.tokens)
+            else:
+                output = text.tokens
+    return prompts, output
+
+
 def _given(line: str) -> Given | None:
     try:
         value = json.loads(line)
@@ -182,7 +220,7 @@ def _given(line: str) -> Given | None:
     return found[0] if usable else None
 
 
-def _output(path: Path) -> str | list[int]:
+def _output(path: Path) -> str | Sequence[int]:
     text = _text(path)
     try:
         value = json.loads(text)

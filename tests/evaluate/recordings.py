@@ -76,7 +76,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Made:
-    """A recorded row: its name, the prompts of its call with its own first, and the tokens that were returned."""
+    """A recorded row: its name, the prompts of its call, its own first, and the tokens that came back."""
 
     request: str
     sequence: int
@@ -125,16 +125,16 @@ def record(bench: Bench, policy: str, calls: list[Call], folder: Path, **options
         ) as guard,
     ):
         for number, call in enumerate(calls):
-            made += _generate(guard, call, number)
+            made += _generate(guard, call, number, bench.model.device)
     stage = Stage(bench.model, bench.tokenizer, KEY, **parts)
     return Recording(read_log(read(folder / "log")), stage, home, tuple(made))
 
 
-def _generate(guard: Any, call: Call, number: int) -> Iterator[Made]:
+def _generate(guard: Any, call: Call, number: int, device: Any) -> Iterator[Made]:
     if call.seed is not None:
         torch.manual_seed(call.seed)
     names = [f"r{number}-{row}" for row in range(len(call.prompts))]
-    inputs = batch(call.prompts)
+    inputs = {name: given.to(device) for name, given in batch(call.prompts).items()}
     entries = [{"request": name} for name in names]
     ids = guard.generate(**inputs, guard=entries, **{"pad_token_id": PAD, **call.settings})
     each = len(ids) // len(names)

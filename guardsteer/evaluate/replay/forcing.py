@@ -57,8 +57,8 @@ class Player:
         return self._now
 
     def skip(self) -> None:
-        """Count a step at which nothing was decided."""
-        self._step += 1
+        """Pass over a step at which nothing was decided."""
+        self.before()
 
     def take_revisions(self, old: Player) -> None:
         """Go on counting where ``old`` was: text is taken back, steps are not."""

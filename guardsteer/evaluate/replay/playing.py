@@ -153,10 +153,10 @@ def perform(
         return Take(_trimmed(ids, recorded))
     builder, kit = built
     if forced:
-        if (recorded.started.settings.get("num_beams") or 1) > 1:
+        if recorded.started.settings.get("num_beams") not in (None, 1):
             raise ReplayError(
-                f"request {recorded.row.key.request!r} was searched with beams, and the log does not tell what was "
-                "done to those that lost: it cannot be replayed as recorded, only decided anew"
+                f"request {recorded.row.key.request!r} was searched with beams, and no log tells what "
+                "was done to those that lost: it cannot be replayed as recorded, only decided anew"
             )
         table = timetable(recorded.row, kit.policy, kit.program)
         kit = replace(kit, rows=replace(kit.rows, program=table))
