@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guardsteer.errors import ClassifierError, Problem
-from guardsteer.host import find_layout, render_chat
-from guardsteer.host.capture import capture
+from guardsteer.host import render_chat
+from guardsteer.lab.capture.sequences import states_of
 from guardsteer.lab.classifiers.data import Example
 from guardsteer.rules.document import compose, find, plain
 from guardsteer.rules.places import Report
@@ -129,33 +128,12 @@ def read_blocks(
 
     Raises ``ClassifierError`` for a block that is not there, and ``HostError`` as ``capture`` does.
     """
-    layout = find_layout(model)
-    for block in blocks:
-        if not 0 <= block < layout.n_blocks:
-            raise ClassifierError(
-                f"texts.block: got {block}, the model has blocks 0 to {layout.n_blocks - 1}"
-            )
     rows = [_tokens(tokenizer, recipe, example.text) for example in examples]
-    empty = np.empty((0, layout.width), np.float32)
-    states: dict[int, list[NDArray[np.float32]]] = {block: [empty] * len(rows) for block in blocks}
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        width = max(len(rows[place][0]) for place in places)
-        ids = torch.zeros((len(places), width), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for row, place in enumerate(places):
-            tokens = rows[place][0]
-            # On the right, where no token can see it.
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
-        device = model.device
-        read = capture(model, layout, list(blocks), ids.to(device), mask.to(device))
-        for block in blocks:
-            hidden = read[block].float().cpu().numpy()
-            for row, place in enumerate(places):
-                tokens, first = rows[place]
-                states[block][place] = hidden[row, first : len(tokens)]
+    read = states_of(model, [tokens for tokens, _ in rows], blocks, batch_size=batch_size)
+    states = {
+        block: [hidden[first:] for hidden, (_, first) in zip(found, rows, strict=True)]
+        for block, found in read.items()
+    }
     return {
         block: States(
             hidden=np.concatenate(found),
