@@ -21,7 +21,8 @@ from guardsteer.report.style import STYLE, made_note, verified
 
 __all__ = ["period_page"]
 
-_TAIL_BYTES = 1 << 18
+_END_BYTES, _END_LINES = 1 << 18, 20
+"""How much of a segment's two ends is read to learn its times."""
 _MOST_FINDINGS = 20
 _MOST_STREAMS = 50
 
@@ -70,10 +71,10 @@ def _bounds(directory: Path) -> Iterator[int]:
             path = directory / segment_name(stream, number)
             try:
                 with path.open("rb") as file:
-                    lines = [file.readline()]
+                    lines = file.read(_END_BYTES).splitlines()[:_END_LINES]
                     size = file.seek(0, os.SEEK_END)
-                    file.seek(max(0, size - _TAIL_BYTES))
-                    lines += file.read().splitlines()[-20:]
+                    file.seek(max(0, size - _END_BYTES))
+                    lines += file.read().splitlines()[-_END_LINES:]
             except OSError as error:
                 raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from error
             for line in lines:
@@ -189,7 +190,7 @@ def _tenants(found: Period) -> str:
         )
     more = len(found.requests_of) - len(rows)
     caption = "Tenants by requests" + (f"; {more:,} more are not listed" if more > 0 else "")
-    return table(["tenant", "requests", "activations", "tokens"], rows, caption=caption)
+    return table(["tenant", "requests", "activations", "tokens"], rows, caption=caption) if rows else ""
 
 
 def _streams(verification: Verification | None) -> str:

@@ -76,7 +76,7 @@ def in_force(found: Period) -> str:
         ]
         shown.append(Lane("gaps", tuple(gaps), f"gaps: {lost:,} records lost", f"{lost:,} records lost"))
     heads = ["policy", "digest", "as", "from, UTC", "to, UTC", "by", "approved"]
-    told = table(heads, rows, caption="What was in force, and when the kill switch was on")
+    told = table(heads, rows, caption="What was in force, and when the kill switch was on") if rows else ""
     return lanes("In force", shown, tuple(axis.ticks()), axis="UTC", table=told)
 
 
@@ -190,6 +190,8 @@ def _bars(
 def share(found: Period) -> str:
     """Return requests, tokens and the share of tokens that were written while something acted."""
     axis = found.axis
+    if not found.started.total and not found.ended.total:
+        return '<p class="note">No request began or ended in this period.</p>'
     part = {
         bucket: found.steered.buckets[bucket] / number
         for bucket, number in found.generated.buckets.items()

@@ -96,10 +96,10 @@ def finish(request: str = "r", tokens: int = 8, steered: int = 0, **other: Any) 
     return RequestEnded(**{**fields, **other})
 
 
-def up(flag: str, step: int, score: float = 0.9, request: str = "r") -> FlagChanged:
+def up(flag: str, step: int, score: float = 0.9, request: str = "r", time_ns: int = START_NS) -> FlagChanged:
     """Return that a flag went up."""
     return FlagChanged(
-        time_ns=START_NS, request=request, sequence=0, step=step, flag=flag, up=True, score=score
+        time_ns=time_ns, request=request, sequence=0, step=step, flag=flag, up=True, score=score
     )
 
 
