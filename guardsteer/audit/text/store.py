@@ -89,6 +89,7 @@ class TextStore:
         self._turn = threading.Condition()
         self._thread: threading.Thread | None = None
         self._busy = False
+        self._failures = 0
 
     @property
     def failed(self) -> bool:
@@ -127,8 +128,9 @@ class TextStore:
         Raises ``AuditWriteError`` when one is not, after ``timeout_s`` seconds at the latest.
         """
         with self._turn:
+            before = self._failures
             done = self._turn.wait_for(
-                lambda: not (self._queue or self._busy) or self._health.failed, timeout_s
+                lambda: not (self._queue or self._busy) or self._failures > before, timeout_s
             )
             left = bool(self._queue or self._busy)
         if left:
@@ -166,44 +168,54 @@ class TextStore:
                     return
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), _BATCH_TEXTS))]
                 self._busy = True
-            try:
-                self._keep_all(batch)
-            except Exception as error:
-                # Nothing that one text brings along may end the thread.
-                self._health.lose(f"a text could not be encrypted: {type(error).__name__}", len(batch))
+            if read := [(kept, said) for kept in batch if (said := self._said(kept)) is not None]:
+                self._keep_all(read)
             with self._turn:
                 self._busy = False
                 self._waiting_tokens -= sum(len(kept.tokens) for kept in batch)
                 self._turn.notify_all()
 
-    def _keep_all(self, batch: Sequence[Kept]) -> None:
+    def _said(self, kept: Kept) -> Said | None:
+        """Return what is to be encrypted; None where its tokens cannot be read, which is counted."""
+        try:
+            return Said(kept.tokens, tuple(kept.split(kept.tokens)))
+        # Nothing that one text brings along may end the thread, nor be told in the error's own words.
+        except Exception as error:
+            self._health.lose(f"a text could not be read: {type(error).__name__}")
+            return None
+
+    def _keep_all(self, batch: Sequence[tuple[Kept, Said]]) -> None:
         """Write a batch, again and again until it is durable or the store is closed."""
-        said = [Said(kept.tokens, tuple(kept.split(kept.tokens))) for kept in batch]
         while True:
             try:
-                self._write(batch, said)
+                self._write(batch)
             except (OSError, AuditError) as error:
                 self._health.fail(str(error))
+            except Exception as error:
+                # Trying again would not help, and the next batch may be of another kind.
+                self._health.lose(f"texts could not be encrypted: {type(error).__name__}", len(batch))
+                return
             else:
                 self._tell_losses()
                 self._health.recover()
                 return
             with self._turn:
+                self._failures += 1
                 self._turn.notify_all()
                 if self._turn.wait_for(lambda: self._closed, _RETRY_DELAY_S):
                     self._health.lose(self.failure, len(batch))
                     return
 
-    def _write(self, batch: Sequence[Kept], said: Sequence[Said]) -> None:
+    def _write(self, batch: Sequence[tuple[Kept, Said]]) -> None:
         ids: list[str] = []
         lines: list[bytes] = []
-        for kept, words in zip(batch, said, strict=True):
+        for kept, said in batch:
             key_id, key = self._key_for(kept.subject)
             ids.append(key_id)
             about = {"text": kept.text, "part": kept.part}
-            lines.append(seal(words, **about, sequence=kept.sequence, key_id=key_id, key=key))
+            lines.append(seal(said, **about, sequence=kept.sequence, key_id=key_id, key=key))
         offsets = self._file.write(lines)
-        for kept, key_id, line, offset in zip(batch, ids, lines, offsets, strict=True):
+        for (kept, _), key_id, line, offset in zip(batch, ids, lines, offsets, strict=True):
             self.journal.append(
                 TextKept(
                     time_ns=time.time_ns(),
