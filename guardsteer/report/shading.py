@@ -11,9 +11,10 @@ from guardsteer.audit import Activation
 from guardsteer.pages.lanes import LOOKS
 from guardsteer.report.row_view import strength_text
 
-__all__ = ["SHADING_STYLE", "Shading", "Token", "told_range"]
+__all__ = ["MOST_TINT", "SHADING_STYLE", "Shading", "Token", "told_range"]
 
-_MOST_TINT, _LEAST_TINT = 38, 12
+MOST_TINT, _LEAST_TINT = 38, 12
+"""How much of a vector's colour the strongest and the weakest of its tokens have, in percent."""
 
 SHADING_STYLE = """
 .said{border:1px solid var(--line);border-radius:6px;padding:.8rem 1rem;margin:.5rem 0;white-space:pre-wrap;
@@ -118,7 +119,7 @@ class Shading:
     def _tint(self, active: Sequence[Activation]) -> str:
         tints = []
         for each in active:
-            share = _LEAST_TINT + (_MOST_TINT - _LEAST_TINT) * min(abs(each.strength) / self._most, 1.0)
+            share = _LEAST_TINT + (MOST_TINT - _LEAST_TINT) * min(abs(each.strength) / self._most, 1.0)
             tints.append(
                 f"color-mix(in srgb,var(--c{self._looks[each.began.vector]}) {share:.0f}%,transparent)"
             )
