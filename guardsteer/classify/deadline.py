@@ -8,6 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 
+from guardsteer.classify.schedule import Schedule
 from guardsteer.classify.threads import Threads
 from guardsteer.core.signals import TextClassifier, TextState
 
@@ -32,11 +33,12 @@ def with_deadline(
 class DeadlineClassifier:
     """A text classifier whose states read in threads of their own."""
 
-    __slots__ = ("__weakref__", "_threads", "classifier", "deadline_s")
+    __slots__ = ("__weakref__", "_threads", "classifier", "deadline_s", "schedule")
 
     def __init__(self, classifier: TextClassifier, deadline_s: float, threads: Threads) -> None:
         self.classifier = classifier
         self.deadline_s = deadline_s
+        self.schedule: Schedule | None = getattr(classifier, "schedule", None)
         self._threads = threads
         weakref.finalize(self, threads.close)
 
@@ -67,14 +69,17 @@ class DeadlineState:
     for once is not waited for again: while nothing new has come, later steps take what there is at once
     and ``stuck`` is true. ``read`` tells whether any scores have come at all. Text that gathered
     meanwhile is pushed in one piece, in order. An error of the classifier's is raised by ``scores``, at
-    the step where it is known, and by all after that.
+    the step where it is known, and by all after that. Where the classifier reads by a schedule, text stays
+    here until a reading is due in it, and is pushed in the pieces that it came in: the first may be a prompt.
     """
 
     __slots__ = (
         "_busy",
         "_came",
         "_classifier",
+        "_clock",
         "_error",
+        "_held",
         "_inner",
         "_pid",
         "_queue",
@@ -88,6 +93,9 @@ class DeadlineState:
     def __init__(self, classifier: DeadlineClassifier, scores: Sequence[float]) -> None:
         self._classifier = classifier
         self._scores = scores
+        self._clock = None if classifier.schedule is None else classifier.schedule.start()
+        # What no reading is due in yet.
+        self._held: list[str] = []
         self._inner: TextState | None = None
         self._error: BaseException | None = None
         # A twin in the queue is a fork to be made of what stands before it.
@@ -105,6 +113,14 @@ class DeadlineState:
 
     def push(self, text: str) -> None:
         """Append ``text``; never waits."""
+        if self._clock is not None:
+            self._held.append(text)
+            if not self._clock.push(text):
+                if self._clock.over:
+                    self._held.clear()
+                return
+            text = "".join(self._held)
+            self._held = []
         self._check_process()
         with self._settled:
             if self._error is not None:
@@ -131,6 +147,7 @@ class DeadlineState:
         """Return an independent copy, without waiting: its reading goes on where this one's comes to be."""
         self._check_process()
         twin = DeadlineState(self._classifier, self._scores)
+        twin._clock, twin._held = None if self._clock is None else self._clock.fork(), list(self._held)
         with self._settled:
             twin.late, twin.stuck, twin._error = self.late, self.stuck, self._error
             twin._came, twin._seen = self._came, self._seen
@@ -150,13 +167,14 @@ class DeadlineState:
             twin: DeadlineState | None = None
             try:
                 with self._settled:
-                    text, twin = self._next()
+                    texts, twin = self._next()
                 if twin is not None:
                     twin._take_over(self._fork_inner(), self._scores, self._came)
                 else:
                     if self._inner is None:
                         self._inner = self._classifier.classifier.start()
-                    self._inner.push(text)
+                    for text in texts:
+                        self._inner.push(text)
                     scores = self._inner.scores()
             except BaseException as error:
                 self._fail(error, twin)
@@ -169,7 +187,7 @@ class DeadlineState:
                     self._rest()
                     return
 
-    def _next(self) -> tuple[str, DeadlineState | None]:
+    def _next(self) -> tuple[Sequence[str], DeadlineState | None]:
         """Take all text up to the next twin, or that twin."""
         parts: list[str] = []
         while self._queue:
@@ -177,11 +195,11 @@ class DeadlineState:
             if isinstance(item, DeadlineState):
                 if not parts:
                     self._queue.popleft()
-                    return "", item
+                    return (), item
                 break
             parts.append(item)
             self._queue.popleft()
-        return "".join(parts), None
+        return ("".join(parts),) if self._clock is None else parts, None
 
     def _fork_inner(self) -> TextState | None:
         return self._inner.fork() if self._inner is not None else None

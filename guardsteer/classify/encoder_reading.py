@@ -193,7 +193,8 @@ class EncoderState:
         """Append ``text``; reads nothing."""
         due = self._clock.push(text)
         if not due:
-            self._waiting.append(text)
+            if not self._clock.over:
+                self._waiting.append(text)
             return
         self._due = True
         self._ready += [*self._waiting, text[:due]]

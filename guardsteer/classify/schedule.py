@@ -99,6 +99,11 @@ class Clock:
             return len(text)
         return due
 
+    @property
+    def over(self) -> bool:
+        """True where no reading will ever be due again."""
+        return self._opened and self._schedule.at == "prompt"
+
     def fork(self) -> Clock:
         """Return an independent copy."""
         twin = Clock.__new__(Clock)

@@ -41,7 +41,23 @@ TEXTS = (
     "tabs\tand\n\nnew lines and  gaps. The end!",
 )
 
-_WORDS = "the a i you my money back thanks kind of was that want very lot end and new lines not".split()
+_WORDS = [
+    "the",
+    "a",
+    "i",
+    "you",
+    "my",
+    "money",
+    "back",
+    "thanks",
+    "kind",
+    "of",
+    "was",
+    "that",
+    "want",
+    "very",
+    "end",
+]
 _LETTERS = [chr(code) for code in range(33, 127)]
 
 
