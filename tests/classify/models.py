@@ -98,6 +98,21 @@ def recipes() -> dict[str, tuple[Any, Any, int]]:
             4,
         ),
         "char_hash": (hashing(analyzer="char", ngram_range=(1, 5), n_features=2048), lr(C=30), 2),
+        "word_letters": (
+            tfidf(ngram_range=(1, 3), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
+            lr(C=30),
+            2,
+        ),
+        "word_letters_skeleton": (
+            hashing(
+                ngram_range=(1, 2),
+                n_features=512,
+                token_pattern=r"(?u)\b\w+\b",
+                preprocessor=Normaliser("skeleton"),
+            ),
+            lr(C=30),
+            3,
+        ),
         "word_skeleton": (
             tfidf(ngram_range=(1, 3), sublinear_tf=True, preprocessor=Normaliser("skeleton")),
             lr(C=30),

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from guardsteer.classify.characters import StripAccents
 from guardsteer.classify.normalise import Normalise
 from guardsteer.classify.reading import Analyzer
+from guardsteer.classify.windows import Windows
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, part_of
 from guardsteer.lab.classifiers.groups import groups_of
@@ -67,6 +68,8 @@ class Settings:
     ``shortest_prefix`` words at least, that are trained and tuned on beside it; ``splices``: texts put behind
     the beginning of another of the negative label. ``calibrated``: probabilities are fitted to the
     tuning rows (Platt, 1999; with several labels, by one temperature: Guo et al., 2017).
+    ``windows``: the newest words alone are read, so what is trained on are ``fragments`` of each text, as
+    long as a window, and in ``mined`` rounds more the windows of negative texts that were scored highest.
     """
 
     vectorizer: Literal["tfidf", "hashing"] = "tfidf"
@@ -93,6 +96,10 @@ class Settings:
     shortest_prefix: int = 4
     splices: int = 0
     calibrated: bool = False
+    shortest_word: Literal[1, 2] = 2
+    windows: Windows | None = None
+    fragments: int = 4
+    mined: int = 2
 
 
 @dataclass(frozen=True, slots=True)

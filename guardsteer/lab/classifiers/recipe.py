@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from guardsteer.classify.characters import StripAccents
 from guardsteer.classify.normalise import Normalise
 from guardsteer.classify.reading import Analyzer
+from guardsteer.classify.windows import Windows
 from guardsteer.errors import ClassifierError, Problem
 from guardsteer.lab.classifiers.fitting import About, Settings
 from guardsteer.rules.document import compose, find, plain
@@ -51,6 +52,7 @@ class _Vectorizer(_Closed):
     ngrams: Annotated[tuple[int, int], Field(strict=False)] = (1, 2)
     features: Annotated[int, Field(ge=1)] = 40_000
     min_count: Annotated[int, Field(ge=1)] = 2
+    shortest_word: Literal[1, 2] = 2
     strip_accents: StripAccents | None = None
     normalise: Normalise | None = None
     sublinear: bool = True
@@ -71,6 +73,26 @@ class _Prefixes(_Closed):
     each: Annotated[int, Field(ge=0, le=16)] = 1
     shortest: Annotated[int, Field(ge=1)] = 4
     spliced: Annotated[int, Field(ge=0, le=16)] = 0
+
+
+class _Windows(_Closed):
+    """The newest words alone are read: ``every``, ``open`` and ``shortest`` as in a card's ``windows``.
+
+    ``fragments``: drawn of each text to train on; ``mined``: rounds of training on false alarms; ``beside``:
+    a classifier that is tried together with this one on streams, each raising the flag.
+    """
+
+    every: Annotated[int, Field(ge=1, le=1024)]
+    open: Annotated[int, Field(ge=1, le=16)]
+    shortest: Annotated[int, Field(ge=1, le=1024)] = 1
+    fragments: Annotated[int, Field(ge=1, le=64)] = 4
+    mined: Annotated[int, Field(ge=0, le=8)] = 2
+    beside: _Line | None = None
+
+    @property
+    def shape(self) -> Windows:
+        """What the card keeps of it."""
+        return Windows(every=self.every, open=self.open, shortest=self.shortest)
 
 
 class _Split(_Closed):
@@ -97,6 +119,7 @@ class ClassifierRecipe(_Closed):
     vectorizer: _Vectorizer = _Vectorizer()
     model: _Model = _Model()
     prefixes: _Prefixes = _Prefixes()
+    windows: _Windows | None = None
     split: _Split = _Split()
     target_false_positive_rate: Annotated[float, Field(gt=0.0, lt=0.5, strict=False)] = 0.01
     seed: Annotated[int, Field(ge=0)] = 0
@@ -120,7 +143,7 @@ class ClassifierRecipe(_Closed):
     @property
     def settings(self) -> Settings:
         """How to train."""
-        words, prefixes = self.vectorizer, self.prefixes
+        words, prefixes, windows = self.vectorizer, self.prefixes, self.windows
         return Settings(
             vectorizer=words.type,
             analyzer=words.analyzer,
@@ -145,6 +168,10 @@ class ClassifierRecipe(_Closed):
             splices=prefixes.spliced,
             calibrated=self.model.kind == "logistic",
             grouped=True,
+            shortest_word=words.shortest_word,
+            windows=None if windows is None else windows.shape,
+            fragments=windows.fragments if windows else 0,
+            mined=windows.mined if windows else 0,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from guardsteer.errors import ClassifierError
 
 __all__ = ["from_sklearn"]
 
-_TOKEN_PATTERN = r"(?u)\b\w\w+\b"
+_TOKEN_PATTERNS: Mapping[str, Literal[1, 2]] = {r"(?u)\b\w\w+\b": 2, r"(?u)\b\w+\b": 1}
 
 
 def from_sklearn(vectorizer: Any, classifier: Any, outputs: Sequence[str]) -> LinearModel:
@@ -44,6 +44,7 @@ def from_sklearn(vectorizer: Any, classifier: Any, outputs: Sequence[str]) -> Li
         use_idf=not hashing and vectorizer.use_idf,
         alternate_sign=hashing and vectorizer.alternate_sign,
         features=int(weight.shape[0]),
+        shortest_word=_TOKEN_PATTERNS[vectorizer.token_pattern] if vectorizer.analyzer == "word" else 2,
         normalise=vectorizer.preprocessor.kind if isinstance(vectorizer.preprocessor, Normaliser) else None,
     )
     return LinearModel(
@@ -76,8 +77,12 @@ def _vectorizer_problems(vectorizer: Any) -> list[str]:
     ]
     if vectorizer.analyzer not in ("word", "char", "char_wb"):
         problems.append("the vectorizer's analyzer must be word, char or char_wb")
-    if vectorizer.analyzer == "word" and vectorizer.token_pattern != _TOKEN_PATTERN:
-        problems.append(f"the vectorizer's token_pattern must be scikit-learn's default, {_TOKEN_PATTERN}")
+    if vectorizer.analyzer == "word" and vectorizer.token_pattern not in _TOKEN_PATTERNS:
+        default, short = _TOKEN_PATTERNS
+        problems.append(
+            f"the vectorizer's token_pattern must be scikit-learn's default, {default}, or, for words of one "
+            f"letter, {short}"
+        )
     if vectorizer.norm not in ("l2", None):
         problems.append(f"the vectorizer's norm must be l2 or None, got {vectorizer.norm!r}")
     if vectorizer.strip_accents not in ("unicode", "ascii", None):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
+from guardsteer.classify.windows import WindowedClassifier
 from guardsteer.classify.writing import write_linear
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, check_examples, digest_examples, distinct
@@ -28,7 +29,7 @@ from guardsteer.lab.classifiers.fitting import (
 )
 from guardsteer.lab.classifiers.readme import write_readme
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
-from guardsteer.lab.classifiers.text_fitting import fit_texts
+from guardsteer.lab.classifiers.text_fitting import fit_texts, judged_text
 
 __all__ = ["About", "Example", "Settings", "Training", "train"]
 
@@ -47,23 +48,24 @@ def train(examples: Sequence[Example], settings: Settings, about: About, out: Pa
     classes, outputs = classes_of(kept, settings.positive)
     rows, numbers = split_rows(kept, classes, settings)
     texts = {part: [kept[row].text for row in rows[part]] for part in PARTS}
+    judged = {part: [judged_text(text, settings) for text in texts[part]] for part in PARTS}
     fitted = fit_texts(
         (texts["train"], numbers[rows["train"]]), (texts["tune"], numbers[rows["tune"]]), settings
     )
     training = {
-        name: value if isinstance(value, (str, int, float, type(None))) else json.dumps(value)
+        name: value if isinstance(value, (str, int, float, type(None))) else json.dumps(value, default=dict)
         for name, value in asdict(settings).items()
     }
     chosen = {"penalty": fitted.penalty}
     if settings.calibrated:
         chosen |= {"calibration_slope": fitted.slope, "calibration_offset": fitted.offset}
     card = card_of(about, digest=digest_examples(kept), rows=rows, training={**training, **chosen})
-    linear = from_sklearn(fitted.vectorizer, fitted.model, outputs)
+    linear = replace(from_sklearn(fitted.vectorizer, fitted.model, outputs), windows=settings.windows)
     write_linear(out, linear, card)
     written = load_folder(out)
-    if not isinstance(written, LinearClassifier):
+    if not isinstance(written, LinearClassifier | WindowedClassifier):
         raise ClassifierError(f"{out}: holds another kind of classifier than was written")
-    tune, test = ((numbers[rows[part]], written.predict(texts[part])) for part in ("tune", "test"))
+    tune, test = ((numbers[rows[part]], written.predict(judged[part])) for part in ("tune", "test"))
     metrics, points = figures(outputs, tune, test, settings.seed)
     write_linear(out, linear, {**card, "metrics": metrics, "operating_points": points})
     # An evaluation of what was here before is not one of this.

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from guardsteer.assets import Catalog
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
+from guardsteer.classify.windows import WindowedClassifier
+from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, distinct
 from guardsteer.lab.classifiers.eval_file import write_evaluation
-from guardsteer.lab.classifiers.eval_stream import (
-    Streamed,
-    splices_of,
-    stream_scores,
-    streamed,
-    threshold_for_streams,
-)
+from guardsteer.lab.classifiers.eval_stream import Streamed
 from guardsteer.lab.classifiers.evaluate import (
     Evaluation,
     Scored,
@@ -36,8 +33,10 @@ from guardsteer.lab.classifiers.prefixes import cut
 from guardsteer.lab.classifiers.readme import write_readme
 from guardsteer.lab.classifiers.recipe import ClassifierRecipe, load_classifier_recipe
 from guardsteer.lab.classifiers.rows import Gathered, gather
-from guardsteer.lab.classifiers.text_fitting import fit_texts
+from guardsteer.lab.classifiers.text_fitting import Fitted, fit_texts, judged_text
 from guardsteer.lab.classifiers.train import train
+from guardsteer.lab.classifiers.train_streams import as_classifier, streams_of
+from guardsteer.lab.classifiers.trial import load_reader
 
 __all__ = ["Built", "Told", "train_recipe", "unseen_rows"]
 
@@ -46,9 +45,6 @@ Told = Callable[[str], None]
 
 _PREFIX_WORDS = (4, 8, 16, 32)
 _MOST_LEFT_OUT = 8_000
-_STREAMS = 300
-_DEBOUNCES = (1, 3)
-_ALARMS_PER_TOKEN = 1 / 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +72,11 @@ class _Rows:
     def texts(self, rows: NDArray[np.int64]) -> list[str]:
         return [self.examples[row].text for row in rows]
 
+    def judged(self, rows: Iterable[Example]) -> list[str]:
+        """Return what of examples' texts is scored."""
+        settings = self.recipe.settings
+        return [judged_text(row.text, settings) for row in rows]
+
     def chosen(self, rows: NDArray[np.int64]) -> list[Example]:
         return [self.examples[row] for row in rows]
 
@@ -96,7 +97,7 @@ def train_recipe(folder: Path, data: Path | None, out: Path, told: Told = lambda
     training = train(gathered.training, recipe.settings, about, out)
     told(f"trained with the penalty {training.penalty:g}")
     written = load_folder(out)
-    if not isinstance(written, LinearClassifier):
+    if not isinstance(written, LinearClassifier | WindowedClassifier):
         raise ClassifierError(f"{out}: holds another kind of classifier than was written")
     evaluation = _evaluate(rows, written, training, gathered, told)
     write_evaluation(out, evaluation)
@@ -125,14 +126,18 @@ def _split(recipe: ClassifierRecipe, gathered: Gathered) -> _Rows:
 
 
 def _evaluate(
-    rows: _Rows, written: LinearClassifier, training: Training, gathered: Gathered, told: Told
+    rows: _Rows,
+    written: LinearClassifier | WindowedClassifier,
+    training: Training,
+    gathered: Gathered,
+    told: Told,
 ) -> Evaluation:
     recipe = rows.recipe
     tune = rows.part("tune")
     value = _threshold(rows, tune, written.predict)
 
     def seen(examples: Sequence[Example], source: str, seen: Seen = "test rows") -> Scored:
-        scores = written.predict([row.text for row in examples])
+        scores = written.predict(rows.judged(examples))
         return Scored(source, seen, examples, scores, value, training.slope, training.offset)
 
     test = rows.chosen(rows.part("test"))
@@ -146,8 +151,11 @@ def _evaluate(
         begun = [replace(row, text=cut(row.text, words), slice="") for row in test]
         held.append(seen(begun, f"all sources, first {words} words"))
     missed_in = [everything]
+    heard = _streams(rows, written, value) if len(rows.outputs) == 1 else ()
     for name in recipe.left_out:
-        scored = _left_out(rows, name, training.penalty)
+        fitted, scored = _left_out(rows, name, training.penalty)
+        if recipe.windows is not None:
+            heard += _streams_left_out(rows, name, fitted)
         told(f"left out {name}: {len(scored.rows) - len(scored.others)} rows")
         held.append(scored)
         missed_in.append(scored)
@@ -156,7 +164,7 @@ def _evaluate(
     thresholds = []
     if len(outputs) == 1:
         positives = tune[rows.numbers[tune] == 1]
-        reached = float((written.predict(rows.texts(positives))[:, 0] >= value).mean())
+        reached = float((written.predict(rows.judged(rows.chosen(positives)))[:, 0] >= value).mean())
         target = recipe.target_false_positive_rate
         thresholds = [judge_threshold(outputs[0], value, target, sheets, tuned_tpr=reached)]
     return Evaluation(
@@ -166,30 +174,48 @@ def _evaluate(
         accuracies={
             _title(each): accuracies(each, classes, recipe.apart) for each in held if len(outputs) > 1
         },
-        streamed=_streams(rows, written, value) if len(outputs) == 1 else (),
+        streamed=heard,
         failures=recipe.failures,
     )
 
 
-def _streams(rows: _Rows, written: LinearClassifier, value: float) -> tuple[Streamed, ...]:
-    """Return what is heard of test rows in streams: at the threshold, and at one set for streams.
-
-    The latter is set on streams of tuning rows, for at most one false alarm in 5,000 benign tokens.
-    """
-    positive, seed = rows.classes[-1], rows.recipe.seed
-    tune = splices_of(rows.chosen(rows.part("tune")), positive, count=_STREAMS, seed=seed)
-    test = splices_of(rows.chosen(rows.part("test")), positive, count=_STREAMS, seed=seed + 1)
-    tuned, scores = ([stream_scores(written, splice) for splice in part] for part in (tune, test))
-    found = []
-    for after in _DEBOUNCES:
-        set_for = threshold_for_streams(tune, tuned, after=after, alarms_per_token=_ALARMS_PER_TOKEN)
-        found.append(streamed(test, scores, value, after=after))
-        found.append(replace(streamed(test, scores, set_for, after=after), tuned=True))
-    return tuple(found)
+def _streams(
+    rows: _Rows, written: LinearClassifier | WindowedClassifier, value: float
+) -> tuple[Streamed, ...]:
+    tune, test = (rows.chosen(rows.part(part)) for part in ("tune", "test"))
+    recipe = rows.recipe
+    return streams_of(
+        written, tune, test, rows.classes[-1], seed=recipe.seed, threshold=value, beside=_beside(recipe)
+    )
 
 
-def _left_out(rows: _Rows, name: str, penalty: float) -> Scored:
-    """Return the rows of a source, scored by a model that was trained, tuned and calibrated without it.
+def _streams_left_out(rows: _Rows, name: str, fitted: Fitted) -> tuple[Streamed, ...]:
+    """Return what is heard of a source's onsets by what was fitted without it; none where it has no onset."""
+    positive, recipe = rows.classes[-1], rows.recipe
+    onsets = [row for row in rows.examples if row.source == name and row.label == positive]
+    if not onsets:
+        return ()
+    tune, test = (rows.chosen(rows.part(part, without=name)) for part in ("tune", "test"))
+    return streams_of(
+        as_classifier(fitted, rows.outputs),
+        tune,
+        [*onsets, *(row for row in test if row.label != positive)],
+        positive,
+        seed=recipe.seed,
+        part=f"onsets of {name}, left out",
+        beside=_beside(recipe),
+    )
+
+
+def _beside(recipe: ClassifierRecipe) -> tuple[str, TextClassifier] | None:
+    if recipe.windows is None or recipe.windows.beside is None:
+        return None
+    name = recipe.windows.beside
+    return name, load_reader(Catalog().find("classifiers", name))
+
+
+def _left_out(rows: _Rows, name: str, penalty: float) -> tuple[Fitted, Scored]:
+    """Return what was fitted without a source, and the source's rows as it scores them.
 
     Where it has rows of one class alone, test rows of the other class stand in for the rest.
     """
@@ -221,11 +247,11 @@ def _left_out(rows: _Rows, name: str, penalty: float) -> Scored:
         test = rows.part("test", without=name)
         others = test[rows.numbers[test] != rows.numbers[places[0]]].tolist()
     chosen = rows.chosen(np.array([*places.tolist(), *others], dtype=np.int64))
-    return Scored(
+    return fitted, Scored(
         name,
         "source left out",
         chosen,
-        fitted.predict([row.text for row in chosen]),
+        fitted.predict(rows.judged(chosen)),
         value,
         fitted.slope,
         fitted.offset,
@@ -236,7 +262,7 @@ def _left_out(rows: _Rows, name: str, penalty: float) -> Scored:
 def _threshold(rows: _Rows, tune: NDArray[np.int64], predict: Callable[[Sequence[str]], Floats]) -> float:
     if len(rows.outputs) > 1:
         return 0.5
-    scores = predict(rows.texts(tune))[:, 0]
+    scores = predict(rows.judged(rows.chosen(tune)))[:, 0]
     return threshold_for(rows.numbers[tune], scores, rows.recipe.target_false_positive_rate)
 
 

@@ -12,6 +12,7 @@ from guardsteer.classify.card import CARD_FILE, LinearCard, read_card
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.classify.patterns import PatternClassifier
+from guardsteer.classify.windows import WindowedClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example
 from guardsteer.lab.classifiers.disguise import Disguised, disguised
@@ -38,7 +39,7 @@ __all__ = [
     "try_on_streams",
 ]
 
-Reader = LinearClassifier | PatternClassifier
+Reader = LinearClassifier | WindowedClassifier | PatternClassifier
 """A classifier that reads text."""
 
 _TARGET = 0.01
@@ -48,7 +49,7 @@ _CERTAIN = 0.5
 def load_reader(folder: Path) -> Reader:
     """Return the classifier of text in a folder; ``ClassifierError`` for a probe, which reads none."""
     found = load_folder(folder)
-    if not isinstance(found, LinearClassifier | PatternClassifier):
+    if not isinstance(found, Reader):
         raise ClassifierError(
             f"{folder / CARD_FILE}: reads hidden states, not text; it is evaluated when trained"
         )
@@ -57,7 +58,7 @@ def load_reader(folder: Path) -> Reader:
 
 def score_texts(classifier: Reader, texts: Sequence[str]) -> Floats:
     """Return the scores [row, output] of whole texts."""
-    if isinstance(classifier, LinearClassifier):
+    if not isinstance(classifier, PatternClassifier):
         return classifier.predict(texts)
     scores = np.empty((len(texts), len(classifier.outputs)))
     for row, text in enumerate(texts):
