@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from guardsteer.cases.model import Case, Script
-from guardsteer.classify.opened import opened
+from guardsteer.classify.placing import placed
 from guardsteer.classify.signal_blend import SignalBlend
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ClassifierSpec, Policy, ReviseSpec
@@ -158,7 +158,7 @@ def _begin(policy: Policy, program: Program, case: Case, classifiers: Classifier
         if spec.name in scripted or isinstance(found, SignalBlend) or not hasattr(found, "start"):
             continue
         first = program.signal_index[f"{spec.name}.{found.outputs[0]}"]
-        reader = _Reader(spec, first, first + len(found.outputs), opened(found, spec.on).start())
+        reader = _Reader(spec, first, first + len(found.outputs), placed(spec, found).start())
         text = {"user": case.user, "generation": ""}.get(spec.on, case.prompt)
         if text:
             _push(row, reader, text)

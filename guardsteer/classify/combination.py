@@ -18,6 +18,7 @@ from guardsteer.core.signals import TextClassifier, TextState
 from guardsteer.errors import ClassifierError
 
 __all__ = [
+    "FAR",
     "LEAST",
     "Blend",
     "By",
@@ -38,7 +39,8 @@ Missing: TypeAlias = Literal["closed", "without"]
 LEAST: Final = 1e-6
 """Probabilities below this, and above one less this, count as this: a stack's log-odds are bounded."""
 
-_FAR: Final = log((1 - LEAST) / LEAST)
+FAR: Final = log((1 - LEAST) / LEAST)
+"""The log-odds of one less ``LEAST``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ class Blend:
 def log_odds(probability: float) -> float:
     """Return the log-odds of a probability, within those of ``LEAST``."""
     if probability <= LEAST:
-        return -_FAR
-    return _FAR if probability >= 1 - LEAST else log(probability / (1 - probability))
+        return -FAR
+    return FAR if probability >= 1 - LEAST else log(probability / (1 - probability))
 
 
 class CombinationClassifier:

@@ -11,7 +11,7 @@ from guardsteer.assets import Catalog, find_policy
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, outputs_of
 from guardsteer.classify.guarded import guarded
-from guardsteer.classify.opened import opened
+from guardsteer.classify.placing import placed as placed_by
 from guardsteer.classify.signal_blend import SignalBlend, blends_of
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Binding, ClassifierSpec, Policy
@@ -141,8 +141,7 @@ def _kit(
     classifiers: Mapping[str, Found],
     placed: Sequence[Placed],
 ) -> Kit:
-    scopes = {spec.name: spec.on for spec in policy.classifiers}
-    classifiers = {name: opened(found, scopes[name]) for name, found in classifiers.items()}
+    classifiers = {spec.name: placed_by(spec, classifiers[spec.name]) for spec in policy.classifiers}
     probes = {name: found for name, found in classifiers.items() if isinstance(found, Probe)}
     blocks = {name: probe.block for name, probe in probes.items()}
     waiting = {
