@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guardsteer.evaluate.compare import Difference, compare_rows, first_apart
 from guardsteer.evaluate.timeline import RowRecord
 
-__all__ = ["Decisions", "compare_decisions"]
+__all__ = ["Decisions", "compare_acts", "compare_decisions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +43,24 @@ def compare_decisions(recorded: RowRecord, other: RowRecord) -> Decisions:
         flags=first_apart(recorded.flags, other.flags, last),
         rules=first_apart(recorded.rules, other.rules, last),
         plans=compare_rows(recorded, other).differences,
+    )
+
+
+def compare_acts(recorded: RowRecord, other: RowRecord) -> Decisions:
+    """Return where something else was done to ``other`` than to ``recorded``, whatever decided it."""
+    return Decisions(
+        last=recorded.steps,
+        flags={},
+        rules={},
+        plans=compare_rows(_acted(recorded), _acted(other)).differences,
+    )
+
+
+def _acted(row: RowRecord) -> RowRecord:
+    """Return the record without what rules in shadow would have done."""
+    return replace(
+        row,
+        acts=[act for act in row.acts if act.began.mode == "enforce"],
+        halts=[halt for halt in row.halts if halt.mode == "enforce"],
+        revisions=[each for each in row.revisions if each.mode == "enforce"],
     )

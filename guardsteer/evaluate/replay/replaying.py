@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from guardsteer.core.policy import Policy
 from guardsteer.errors import ReplayError
 from guardsteer.evaluate.replay.changing import UNCHANGED, Changes, changed
-from guardsteer.evaluate.replay.deciding import compare_decisions
+from guardsteer.evaluate.replay.deciding import compare_acts, compare_decisions
 from guardsteer.evaluate.replay.differences import doubts, stopped_throughout
 from guardsteer.evaluate.replay.playing import Stage, Take, build, perform
 from guardsteer.evaluate.replay.preparing import TODAY, Scene, prepare
@@ -71,9 +70,7 @@ def replay(
     told = None if output is None else _checked(stage, recorded, output)
     same = take.ended is not None and take.ended.output_digest == recorded.ended.output_digest
     row = _row(take, recorded, "")
-    decisions = compare_decisions(recorded.row, row)
-    if as_recorded:
-        decisions = replace(decisions, flags={}, rules={})
+    decisions = (compare_acts if as_recorded else compare_decisions)(recorded.row, row)
     return Replay(
         request=recorded.row.key.request,
         sequence=recorded.row.key.sequence,
