@@ -121,3 +121,21 @@ def test_processes_of_their_own_find_what_one_finds(log: Path) -> None:
     found = verify(log, processes=2)
     assert found == verify(log)
     assert [finding.kind for finding in found.findings] == ["changed"]
+
+
+def test_a_checkpoint_and_an_anchor_in_the_first_segment_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VERIFY, "check_apart", serially)
+    write_log(tmp_path / "one", [flag(step) for step in range(9)])
+    assert verify(tmp_path / "one", processes=2) == verify(tmp_path / "one")
+    with open_journal(tmp_path / "many", key=KEY, segment_bytes=2000) as journal:
+        journal.append(flag(0))
+        journal.flush()
+        anchor = journal.checkpoint
+        for step in range(1, 30):
+            journal.append(flag(step))
+            journal.flush()
+    assert len(segments(tmp_path / "many")) > 2
+    assert verify(tmp_path / "many", [anchor], processes=2) == verify(tmp_path / "many", [anchor])
+    assert verify(tmp_path / "many", [anchor], processes=2).ok

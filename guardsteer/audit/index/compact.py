@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from guardsteer.audit.index.engine import MEMORY_MIB, connect
 from guardsteer.audit.index.lines import Batch, Place, StreamLines
 from guardsteer.audit.index.manifest import (
     MANIFEST,
+    SPILL,
     Indexed,
     Manifest,
     is_index,
@@ -93,24 +95,25 @@ def compact(
     """
     folder = Path(index)
     _prepare(folder)
-    with locked(folder), tempfile.TemporaryDirectory(prefix="_spill-", dir=folder) as spill:
+    with locked(folder), ExitStack() as stack:
         if not is_index(folder):
             save_manifest(folder, Manifest())
         manifest = load_manifest(folder)
         clear_leftovers(folder, manifest)
-        with connect(Path(spill), memory_mib=memory_mib) as connection:
-            run = _Run(folder, manifest, PartWriter(folder, connection), part_rows)
-            findings: list[Finding] = []
-            for directory in map(Path, directories):
-                if check:
-                    found, checkpoints = _verified(directory, trusted, processes)
-                else:
-                    found, checkpoints = (), _committed(directory)
-                findings += found
-                if not found:
-                    run.read(directory, checkpoints, check=check)
-            run.commit()
-            return Compaction(str(folder), tuple(run.covered.values()), run.writer.written, tuple(findings))
+        spill = stack.enter_context(tempfile.TemporaryDirectory(prefix=SPILL, dir=folder))
+        connection = stack.enter_context(connect(Path(spill), memory_mib=memory_mib))
+        run = _Run(folder, manifest, PartWriter(folder, connection), part_rows)
+        findings: list[Finding] = []
+        for directory in map(Path, directories):
+            if check:
+                found, checkpoints = _verified(directory, trusted, processes)
+            else:
+                found, checkpoints = (), _committed(directory)
+            findings += found
+            if not found:
+                run.read(directory, checkpoints, check=check)
+        run.commit()
+        return Compaction(str(folder), tuple(run.covered.values()), run.writer.written, tuple(findings))
 
 
 def read_apart(

@@ -17,6 +17,7 @@ from guardsteer.errors import AuditError
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "SPILL",
     "Indexed",
     "Manifest",
     "Part",
@@ -30,6 +31,8 @@ __all__ = [
 FORMAT = 1
 """Raised with every change of the columns: an index of another format is made anew."""
 MANIFEST = "_guardsteer.json"
+SPILL = "_spill-"
+"""How the folders begin that a compaction writes to where its memory is full."""
 _LOCK = "_lock"
 
 
@@ -95,6 +98,7 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Put a new table of contents in the place of the old one, whole or not at all, durably."""
     beside = folder / f"{MANIFEST}.new"
     beside.write_bytes(msgspec.json.encode(manifest))
+    beside.chmod(0o600)
     sync(beside)
     beside.replace(folder / MANIFEST)
     sync(folder)
@@ -112,7 +116,8 @@ def sync(path: Path) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold an index for one writer alone; raises ``AuditError`` when another has it."""
-    with (folder / _LOCK).open("w") as file:
+    descriptor = os.open(folder / _LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import msgspec
 from guardsteer.audit.index.columns import LINE_TYPES, create_lines, typed
 from guardsteer.audit.index.engine import arrow, engine, literal
 from guardsteer.audit.index.lines import Batch
-from guardsteer.audit.index.manifest import Indexed, Manifest, Part, sync
+from guardsteer.audit.index.manifest import MANIFEST, SPILL, Indexed, Manifest, Part, sync
 from guardsteer.errors import AuditError
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class PartWriter:
             self._connection.execute(f"COPY ({rows}) TO {literal(str(beside))} ({form})")
         except engine().Error as error:
             raise AuditError(f"{path}: this part of the index cannot be written: {error}") from error
+        # As the log's own: what it says is for nobody else to read.
+        beside.chmod(0o600)
         if self._durable:
             sync(beside)
         beside.replace(path)
@@ -124,6 +127,9 @@ def clear_leftovers(folder: Path, manifest: Manifest) -> None:
 
     Raises ``AuditError`` when a part that the manifest knows is gone.
     """
+    (folder / f"{MANIFEST}.new").unlink(missing_ok=True)
+    for spilled in folder.glob(f"{SPILL}*"):
+        shutil.rmtree(spilled)
     known = {part.path for indexed in manifest.streams.values() for part in indexed.parts}
     for path in folder.glob(f"day=*/stream=*/{_BESIDE}"):
         path.unlink()

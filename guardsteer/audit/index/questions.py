@@ -204,7 +204,7 @@ GROUP BY ALL ORDER BY times DESC, {by}
 WITH adopted AS (
     SELECT *, lead(time) OVER guards AS until, lead(time_ns) OVER guards AS until_ns
     FROM all_records WHERE kind = 'policy_adopted'
-    WINDOW guards AS (PARTITION BY guard, track ORDER BY time_ns, seq)),
+    WINDOW guards AS (PARTITION BY guard, track ORDER BY time_ns, stream, seq)),
 admitted AS (
     SELECT a.stream, a.seq, count(*) AS requests
     FROM (SELECT guard, track, time_ns FROM records WHERE kind = 'request_started') r
@@ -272,7 +272,7 @@ SELECT time AS stopped, switched_by AS stopped_by, reason, resumed, resumed_by,
     round(epoch(resumed - time), 3) AS stopped_s, guard
 FROM (SELECT *, lead(time) OVER guards AS resumed, lead(switched_by) OVER guards AS resumed_by
     FROM records WHERE kind IN ('stopped', 'resumed')
-    WINDOW guards AS (PARTITION BY guard ORDER BY time_ns, seq))
+    WINDOW guards AS (PARTITION BY guard ORDER BY time_ns, stream, seq))
 WHERE kind = 'stopped' ORDER BY time, stream, seq
 """,
         whole=True,
