@@ -77,7 +77,7 @@ def in_force(found: Period) -> str:
         shown.append(Lane("gaps", tuple(gaps), f"gaps: {lost:,} records lost", f"{lost:,} records lost"))
     heads = ["policy", "digest", "as", "from, UTC", "to, UTC", "by", "approved"]
     told = table(heads, rows, caption="What was in force, and when the kill switch was on") if rows else ""
-    return lanes("In force", shown, tuple(axis.ticks()), axis="UTC", table=told)
+    return lanes("Policies, kill switch, gaps", shown, tuple(axis.ticks()), axis="UTC", table=told)
 
 
 def _times(count: int) -> str:
@@ -237,7 +237,7 @@ def trouble(found: Period) -> str:
     """Return halts, revisions, errors and gaps over time, and the first of them one by one."""
     if not found.troubles:
         return '<p class="note">No halt, revision, error or lost record is in the log of this period.</p>'
-    drawn = counted("Halts, revisions, errors and gaps", found, found.troubles, "times", tokens=False)
+    drawn = counted("Halts, revisions, errors and gaps", found, found.troubles, "events", tokens=False)
     rows = [[clock(each.time_ns), each.kind, each.told] for each in found.happenings]
     more = f"; {found.unlisted:,} more are counted above and not listed" if found.unlisted else ""
     listed = table(["time, UTC", "kind", "what happened"], rows, caption=f"The first {len(rows):,}{more}")

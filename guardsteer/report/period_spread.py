@@ -15,7 +15,7 @@ from guardsteer.report.period_data import Period, policy_of
 __all__ = ["drift", "latencies", "quantile", "scores"]
 
 _LOW, _QUARTER, _HALF, _THREE, _HIGH = 0.05, 0.25, 0.5, 0.75, 0.95
-_FLOOR, _CEILING = 0.06, 0.92
+_FLOOR, _CEILING, _LINE = 0.06, 0.92, 0.03
 
 
 def scores(found: Period) -> str:
@@ -63,7 +63,7 @@ def scores(found: Period) -> str:
         heads, rows, caption="Scores when a flag went up, and how the second half of the period differs"
     )
     note = (
-        "Dot: the median. Box: half of the scores. Line: from the 5th to the 95th of a hundred. The "
+        "Thick: the median. Box: half of the scores. Line: from the 5th to the 95th of a hundred. The "
         "log holds scores where a flag changed, so this is drift of what fired, not of all traffic. "
         "Largest distance: "
         "between the two halves' cumulative distributions (Kolmogorov-Smirnov), 0 for the same, 1 for wholly "
@@ -98,7 +98,7 @@ def _spread(
         )
         yield Mark(middle, middle, told, "stem", low, high)
         yield Mark(left + gap, right - gap, told, "box", quarter, max(three, quarter + 0.02))
-        yield Mark(middle, middle, told, "dot", half, half)
+        yield Mark(left + gap, right - gap, told, "bar", max(half - _LINE, 0.0), half + _LINE)
 
 
 def _height(value: float, ends: tuple[float, float]) -> float:

@@ -92,7 +92,7 @@ def test_the_page_has_its_parts_in_order(tmp_path: Path) -> None:
     assert page.headings[0][1].startswith("Audit of 2026-11-18 11:06:40")
     assert page.headings[1:] == [
         (2, "What was in force"),
-        (3, "In force"),
+        (3, "Policies, kill switch, gaps"),
         (2, "What was done"),
         (3, "Requests and steered share"),
         (3, "Activations by rule"),
