@@ -12,7 +12,7 @@ import pytest
 from guardsteer.cli.main import main
 from guardsteer.core.events import Event
 from guardsteer.rules.signing_keys import make_keys
-from tests.report.logs import began, ended, finish, start, timed, write
+from tests.report.logs import KEY, began, ended, finish, start, timed, write
 from tests.report.reading import read_page
 
 
@@ -31,9 +31,9 @@ def test_the_page_of_a_request_is_written(
 ) -> None:
     out, said = tmp_path / "deep" / "page.html", tmp_path / "said.json"
     said.write_text(json.dumps({"output": list(range(100, 108))}))
-    assert (
-        main(["audit", "report", str(log), "--request", "r-1", "--text", str(said), "--out", str(out)]) == 0
-    )
+    (tmp_path / "key").write_bytes(KEY)
+    options = ["--request", "r-1", "--text", str(said), "--key", str(tmp_path / "key"), "--out", str(out)]
+    assert main(["audit", "report", str(log), *options]) == 0
     page = read_page(out.read_text(encoding="utf-8"))
     assert page.headings[0] == (1, "Request r-1")
     assert "The record is whole" in page.text
@@ -62,10 +62,7 @@ def test_a_changed_log_gives_a_page_that_says_so_and_status_1(
     assert "Not to be relied on" in read_page(out.read_text(encoding="utf-8")).text
     assert "NOT WHOLE" in capsys.readouterr().out
     assert main(["audit", "report", str(log), "--request", "r-2", "--out", str(out), "--no-verify"]) == 0
-    assert (
-        "Not verified" in read_page(out.read_text(encoding="utf-8")).text
-        or "altered" in capsys.readouterr().out
-    )
+    assert "Not verified" in read_page(out.read_text(encoding="utf-8")).text
 
 
 def test_anchors_and_trusted_keys_count_as_for_verify(
@@ -121,8 +118,8 @@ def test_a_page_that_cannot_be_written_is_an_error(
 def test_making_a_page_loads_no_torch(log: Path, tmp_path: Path) -> None:
     program = (
         "import sys\nfrom guardsteer.cli.main import main\n"
-        f"assert main(['audit', 'report', {str(log)!r}, '--request', 'r-1', '--out', {str(tmp_path / 'p')!r}]) == 0\n"
-        f"assert main(['audit', 'report', {str(log)!r}, '--out', {str(tmp_path / 'q')!r}]) == 0\n"
+        f"asked = ['audit', 'report', {str(log)!r}, '--out', {str(tmp_path / 'page')!r}]\n"
+        "assert main([*asked, '--request', 'r-1']) == main(asked) == 0\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
