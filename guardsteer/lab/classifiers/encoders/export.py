@@ -105,14 +105,14 @@ def export_model(model: Path, out: Path, settings: Exporting) -> Export:
     labels = _labels(files)
     outputs = outputs_of_labels(labels, settings.labels) if files.classifies else ()
     activation = settings.activation or (activation_of(files, len(labels)) if files.classifies else "sigmoid")
-    tokenizer = tokenizer_bytes(model)
+    vocabulary = _vocabulary(files)
+    tokenizer = tokenizer_bytes(model, vocabulary)
     module = load_module(files, pooling, unit_length=unit_length)
     longest = _longest(files, settings)
     out.mkdir(parents=True, exist_ok=True)
     for name in (ENCODER_FILE, EXTERNAL_FILE):
         (out / name).unlink(missing_ok=True)
     (out / TOKENIZER_FILE).write_bytes(tokenizer)
-    vocabulary = _vocabulary(files)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if settings.int8 else out
         write_graph(module, folder, vocabulary=vocabulary, largest_bytes=settings.largest_bytes)

@@ -122,8 +122,14 @@ def difference(module: Exported, session: Any, *, vocabulary: int, longest: int,
     shapes = [(1, 1), (1, 3), (3, min(20, longest)), (2, min(61, longest)), (1, longest)]
     for rows, tokens in shapes:
         ids, mask = _random_tokens(rows, tokens, vocabulary, generator)
-        with torch.no_grad():
-            expected: NDArray[Any] = module(ids, mask).numpy()
+        try:
+            with torch.no_grad():
+                expected: NDArray[Any] = module(ids, mask).numpy()
+        except Exception as error:
+            raise ClassifierError(
+                f"{type(module.model).__name__} fails at {tokens} tokens ({type(error).__name__}: {error}); "
+                "say with --max-tokens how many it takes"
+            ) from error
         largest = max(largest, float(np.max(np.abs(_run(session, ids, mask) - expected))))
     return largest
 

@@ -20,6 +20,13 @@ __all__ = ["Exported", "activation_of", "load_module", "outputs_of_labels", "tok
 
 _UNNAMED = re.compile(r"[^A-Za-z0-9_]+")
 _UNUSED: Final = ("pooler.",)
+_VOCABULARIES: Final = (
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 _TRIED: Final = ("Can it be read? Ça va, 你好 — 100% 😀", "two\n\nlines\tand  gaps ", "UPPER and lower")
 
 
@@ -82,8 +89,10 @@ def load_module(files: ModelFiles, pooling: Pooling | None, *, unit_length: bool
     return Exported(model, pooling, unit_length=unit_length).eval()
 
 
-def tokenizer_bytes(folder: Path) -> bytes:
+def tokenizer_bytes(folder: Path, vocabulary: int) -> bytes:
     """Return the model's ``tokenizer.json``, as it is or made of the files that there are.
+
+    ``vocabulary``: how many tokens the model knows.
 
     Raises ``ClassifierError`` where there is none, or it gives what the model would not be given.
     """
@@ -92,6 +101,9 @@ def tokenizer_bytes(folder: Path) -> bytes:
 
     path = folder / TOKENIZER_FILE
     hint = "the model's own tokenizer must be beside it: tokenizer.json, or what it is made of"
+    if not any((folder / name).is_file() for name in (TOKENIZER_FILE, *_VOCABULARIES)):
+        # transformers would make an empty one.
+        raise ClassifierError([Problem(str(path), 0, 0, "cannot be read: there is no such file", hint)])
     try:
         theirs = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         data = path.read_bytes() if path.is_file() else theirs.backend_tokenizer.to_str().encode()
@@ -109,8 +121,9 @@ def tokenizer_bytes(folder: Path) -> bytes:
         if any(expected.get("token_type_ids") or ()):
             message = "marks a single text with token types other than 0, which is not exported"
             raise ClassifierError([Problem(str(path), 0, 0, message)])
-    if not ours.encode(_TRIED[0]).ids:
-        raise ClassifierError([Problem(str(path), 0, 0, "gives no tokens", hint)])
+    if ours.get_vocab_size() > vocabulary:
+        message = f"knows {ours.get_vocab_size()} tokens, and the model {vocabulary}"
+        raise ClassifierError([Problem(str(path), 0, 0, message, hint)])
     return data
 
 

@@ -138,7 +138,8 @@ def _longest(folder: Path, config: dict[str, Any]) -> int | None:
     if found and config.get("model_type") in _OFFSET_BY_PADDING:
         # Their positions begin behind the padding token's own.
         padding = config.get("pad_token_id")
-        found = [found[0] - 1 - (padding if isinstance(padding, int) else 1)]
+        known = isinstance(padding, int) and config["model_type"] != "mpnet"
+        found = [found[0] - 1 - (padding if known else 1)]
     sentence = folder / "sentence_bert_config.json"
     if sentence.is_file() and isinstance(length := _json(sentence).get("max_seq_length"), int):
         found.append(length)
