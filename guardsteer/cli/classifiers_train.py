@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import frame
 from guardsteer.cli.classifiers_eval import folder_of
 
 if TYPE_CHECKING:
+    from guardsteer.lab.classifiers.evaluate import Evaluation
     from guardsteer.lab.classifiers.fitting import Settings
 
 __all__ = ["add", "run"]
@@ -22,7 +23,9 @@ def add(actions: frame.Subparsers) -> None:
         "train",
         "train a classifier of text from a table, or again from a recipe",
         "guardsteer classifiers train --recipe classifiers/refusal --sets data --out build/refusal\n"
-        "  guardsteer classifiers train --data rows.csv --positive hostile --out classifiers/hostile",
+        "  guardsteer classifiers train --data rows.csv --positive hostile --out classifiers/hostile\n"
+        "  guardsteer classifiers train --recipe classifiers/refusal-meaning --sets data \\\n"
+        "      --encoder encoders/all-MiniLM-L6-v2 --out build/refusal-meaning",
     )
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
@@ -31,6 +34,7 @@ def add(actions: frame.Subparsers) -> None:
     )
     what.add_argument("--data", metavar="FILE", type=Path, help="CSV with a header, or JSON Lines")
     add("--sets", metavar="DIR", type=Path, help="folder of the public sets that a recipe names")
+    add("--encoder", metavar="DIR", type=Path, help="the exported encoder that a stack's recipe names")
     add("--out", metavar="DIR", type=Path, required=True, help="folder to write")
     add("--report", metavar="FILE", type=Path, help="write the evaluation as one HTML page (recipes alone)")
     table = parser.add_argument_group("with --data")
@@ -70,11 +74,9 @@ def run(args: argparse.Namespace) -> int:
 def _from_recipe(args: argparse.Namespace) -> int:
     from guardsteer.lab.classifiers.eval_page import evaluation_page
     from guardsteer.lab.classifiers.eval_text import figure
-    from guardsteer.lab.classifiers.train_recipe import train_recipe
     from guardsteer.lab.reports.report import save_page
 
-    built = train_recipe(folder_of(args.recipe), args.sets, args.out, frame.progress)
-    evaluation = built.evaluation
+    evaluation, metrics = _built(args)
     if args.report is not None:
         save_page(args.report, evaluation_page(args.out.name, evaluation))
     if args.json:
@@ -82,7 +84,6 @@ def _from_recipe(args: argparse.Namespace) -> int:
             {"output": each.output, "value": each.value, "holds": each.holds, "reasons": list(each.reasons)}
             for each in evaluation.thresholds
         ]
-        metrics = {name: dict(value) for name, value in built.training.metrics.items()}
         frame.emit({"ok": True, "path": str(args.out), "metrics": metrics, "thresholds": thresholds})
         return 0
     for sheet in evaluation.sheets:
@@ -97,15 +98,38 @@ def _from_recipe(args: argparse.Namespace) -> int:
     return 0
 
 
+def _built(args: argparse.Namespace) -> tuple[Evaluation, dict[str, Any]]:
+    """Return the evaluation and the card's figures of what the recipe makes."""
+    from guardsteer.classify.card import read_card
+    from guardsteer.errors import ClassifierError
+    from guardsteer.lab.classifiers.combining.recipe import is_stack
+    from guardsteer.lab.classifiers.combining.train import train_stack
+    from guardsteer.lab.classifiers.train_recipe import train_recipe
+
+    recipe = folder_of(args.recipe)
+    if is_stack(recipe):
+        if args.encoder is None:
+            raise ClassifierError(
+                f"{recipe}: is the recipe of a stack with an encoder; name its folder with --encoder DIR "
+                "(guardsteer classifiers export MODEL --out DIR makes one)"
+            )
+        evaluation = train_stack(recipe, args.sets, args.encoder, args.out, frame.progress).evaluation
+    else:
+        if args.encoder is not None:
+            raise ClassifierError(f"{recipe}: its recipe names no encoder; leave --encoder out")
+        evaluation = train_recipe(recipe, args.sets, args.out, frame.progress).evaluation
+    return evaluation, read_card(args.out).model_dump(mode="json")["metrics"]
+
+
 def _from_table(args: argparse.Namespace) -> int:
     from guardsteer.errors import ClassifierError
     from guardsteer.lab.classifiers.data import read_examples
     from guardsteer.lab.classifiers.fitting import About
     from guardsteer.lab.classifiers.train import train
 
-    if args.report is not None or args.sets is not None:
+    if args.report is not None or args.sets is not None or args.encoder is not None:
         raise ClassifierError(
-            "--sets and --report go with --recipe; evaluate a table with: classifiers eval --data"
+            "--sets, --encoder and --report go with --recipe; evaluate a table with: classifiers eval --data"
         )
     name = args.name or args.out.resolve().name
     about = About(name, "1", args.description, args.licence, tuple(args.source))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
-import numpy as np
-
-from guardsteer.classify.card import CARD_FILE, LinearCard, read_card
-from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.card import CARD_FILE, PatternsCard, ProbeCard, read_card
 from guardsteer.classify.load import load_folder
-from guardsteer.classify.patterns import PatternClassifier
-from guardsteer.classify.windows import WindowedClassifier
+from guardsteer.classify.whole import score_whole
+from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example
 from guardsteer.lab.classifiers.disguise import Disguised, disguised
@@ -39,7 +37,7 @@ __all__ = [
     "try_on_streams",
 ]
 
-Reader = LinearClassifier | WindowedClassifier | PatternClassifier
+Reader: TypeAlias = TextClassifier
 """A classifier that reads text."""
 
 _TARGET = 0.01
@@ -49,7 +47,7 @@ _CERTAIN = 0.5
 def load_reader(folder: Path) -> Reader:
     """Return the classifier of text in a folder; ``ClassifierError`` for a probe, which reads none."""
     found = load_folder(folder)
-    if not isinstance(found, Reader):
+    if not hasattr(found, "start"):
         raise ClassifierError(
             f"{folder / CARD_FILE}: reads hidden states, not text; it is evaluated when trained"
         )
@@ -58,14 +56,7 @@ def load_reader(folder: Path) -> Reader:
 
 def score_texts(classifier: Reader, texts: Sequence[str]) -> Floats:
     """Return the scores [row, output] of whole texts."""
-    if not isinstance(classifier, PatternClassifier):
-        return classifier.predict(texts)
-    scores = np.empty((len(texts), len(classifier.outputs)))
-    for row, text in enumerate(texts):
-        state = classifier.start()
-        state.push(text)
-        scores[row] = state.scores()
-    return scores
+    return score_whole(classifier, texts)
 
 
 def threshold_of(folder: Path) -> float:
@@ -74,7 +65,9 @@ def threshold_of(folder: Path) -> float:
     if evaluation is not None and evaluation.thresholds:
         return evaluation.thresholds[0].value
     near = [point.threshold for point in card.operating_points if point.false_positive_rate <= 2 * _TARGET]
-    return near[0] if near and isinstance(card, LinearCard) and len(card.outputs) == 1 else _CERTAIN
+    if not near or isinstance(card, PatternsCard | ProbeCard) or len(card.outputs) > 1:
+        return _CERTAIN
+    return near[0]
 
 
 def classes_for(classifier: Reader, rows: Sequence[Example], positive: str | None) -> list[str]:
