@@ -98,18 +98,22 @@ class RowRecord:
         if any(halt.mode == "enforce" for halt in self.halts):
             return self.last_step
         written = self.ended.generated_tokens - 1 if self.ended is not None else 0
-        # A revision costs the tokens that it drops, and a step that decides anew.
-        taken_back = sum(each.dropped + 1 for each in self.revisions if each.mode == "enforce")
+        # A revision costs the tokens that it drops, and a step that decides anew where there were any.
+        taken_back = sum(
+            each.dropped + 1 for each in self.revisions if each.mode == "enforce" and each.dropped
+        )
         return max(self.last_step, written + taken_back, 0)
 
     def step_at(self, position: int, revised: int) -> int:
         """Return the step that decided ``position`` after ``revised`` revisions.
 
-        A revision is followed by a decision on the last position that stayed, where writing goes on.
+        A revision that drops tokens is followed by a decision on the last position that stayed, where writing
+        goes on; one at the prompt drops none, and changes no count.
         """
         step = max(0, position - self.prompt_tokens + 1)
         revisions = self.revisions if self.live is None else self.live.revisions
-        done = [revision for revision in revisions if revision.mode == "enforce"][:revised]
+        enforced = [revision for revision in revisions if revision.mode == "enforce"][:revised]
+        done = [revision for revision in enforced if revision.dropped]
         if not done:
             return step
         last = done[-1]
@@ -155,7 +159,7 @@ def gather(events: Iterable[StoredEvent], request: str | None = None) -> Gathere
         row.intact = row.intact and stored.intact
         row.last_ns = event.time_ns
         tracks.add(track)
-        if isinstance(event, RowRevised) and event.mode == "enforce" and not track:
+        if isinstance(event, RowRevised) and event.mode == "enforce" and event.dropped and not track:
             for each in tracks:
                 if (key, each) in found.rows:
                     _rewind(found.rows[key, each], event)

@@ -221,11 +221,13 @@ def test_after_a_revision_the_truths_are_those_of_the_text_that_stayed(first: Sc
                 )
             )
             restored, kept, _ = past[stays]
-            restored = restored.fork()
-            restored.take_revisions(row)
-            restored.revised(plan.revise)
-            queue = [past[stays + 1][2], *then]
-            row, signals = restored, list(kept)
+            if step:
+                restored = restored.fork()
+                restored.take_revisions(row)
+                row, signals = restored, list(kept)
+            # At the prompt there is nothing to take back, and the next step is the next.
+            queue = [past[stays + 1][2], *then] if step else list(then)
+            row.revised(plan.revise)
         step += 1
     assert revised
     stayed = stays + len(then) + 1

@@ -104,8 +104,12 @@ def test_the_models_own_settings_of_today_do_not_count(tmp_path: Path) -> None:
     assert recording.replay(recording.made[0]).same
 
 
-def test_text_that_the_prompt_has_taken_back_comes_again_as_recorded(made: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [1, 2])
+def test_text_that_the_prompt_has_taken_back_comes_again_as_recorded(
+    made: Bench, most: int, tmp_path: Path
+) -> None:
     policy = POLICIES["revises"].replace("when: said.score >= 0.9", "when: asked.score >= 0.0")
+    policy = policy.replace("most: 2", f"most: {most}")
     calls = [Call([PROMPT, PROMPT[2:]], GREEDY), Call([PROMPT], {**GREEDY, "do_sample": True}, 4)]
     recording = record(made, policy, calls, tmp_path)
     for row in recording.made:
