@@ -109,8 +109,8 @@ class _Stream:
         check.read_segments(directory, self.numbers, own)
         self.digest_key = check.digest_key
         holds = self._compare(check, keyring, findings)
-        if not self.numbers and (self._known is None or not self._known.checkpoint.lines):
-            findings.note(self._file, 0, "unborn", "no segment: the process ended before its first line")
+        if not check.lines and (self._known is None or not self._known.checkpoint.lines):
+            findings.note(self._file, 0, "unborn", "no line: the process ended before its first one")
         elif self.numbers and not check.closed:
             findings.note(
                 self._file, 0, "open", "no closing record: the process is running, or it was killed"
@@ -142,7 +142,7 @@ class _Stream:
             committed = self._known.checkpoint.lines
             message = f"{committed} lines were committed, {committed - check.lines} are missing at the end"
             findings.add(self._file, 0, "cut", message)
-        elif self.numbers and (problem := _problem(self._known, check, keyring)):
+        elif check.lines and (problem := _problem(self._known, check, keyring)):
             findings.add(self._file, 0, "checkpoint", problem)
         else:
             if beyond := check.lines - self._known.checkpoint.lines:

@@ -44,11 +44,11 @@ def steps(directory: Path) -> list[list[int]]:
     return sorted(found.values())
 
 
-def test_kills_lose_no_committed_record_and_changes_are_found(tmp_path: Path, repository: Path) -> None:
+def test_kills_lose_no_committed_record_and_tamperings_are_found(tmp_path: Path, repository: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.audit_faults", "--json", "--directory", str(tmp_path)),
-            *("--kills", "12", "--changes", "60", "--requests", "3", "--seed", "1"),
+            *("--kills", "16", "--tamperings", "90", "--requests", "12", "--seed", "1"),
         ],
         cwd=repository,
         capture_output=True,
@@ -60,6 +60,7 @@ def test_kills_lose_no_committed_record_and_changes_are_found(tmp_path: Path, re
     assert results["ok"]
     assert results["committed_records"] > 0
     assert (results["lost_committed_records"], results["logs_that_did_not_verify"]) == (0, 0)
+    assert (results["tamperings_tried"], results["not_found"], results["false_alarms"]) == (90, 0, 0)
 
 
 def test_a_process_that_just_ends_has_closed_its_stream(tmp_path: Path, repository: Path) -> None:
