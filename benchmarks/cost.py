@@ -2,14 +2,14 @@
 
 ``python -m benchmarks.cost [--rounds 16] [--tokens 64] [--pieces] [--batch-1] [--processes N] [--json]``. A
 random Llama of 15M parameters with a vocabulary of 32,000 words, that is made to say words as frequent as a
-language's. ``full`` is a policy with 20 rules, 3 text classifiers (word and character n-grams), 1 probe and 2
-vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is the same policy where no rule
-holds; ``still`` is a policy of one pattern that is never found. ``bare again`` is the bare model once more:
-what it differs by is noise. Every figure is a median over pairs of steps taken within milliseconds of each
-other (``_lockstep`` has how), with an interval of 95 %; ``CPU`` is processor time of the whole process, the
-audit's writing thread included, which other processes disturb less. ``--pieces`` adds policies that have one
-part more each. ``--processes`` measures batch 1 alone in so many fresh processes: the median of their medians,
-the lowest and the highest.
+language's. ``full`` is a policy with 20 rules, 3 text classifiers (word and character n-grams), 1 probe and
+2 vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is the same policy where no
+rule holds; ``still`` is a policy of one pattern that is never found. ``bare again`` is the bare model once
+more: what it differs by is noise. Every figure is a median over pairs of steps taken within milliseconds of
+each other (``_lockstep`` has how), with an interval of 95 %; ``CPU`` is processor time of the whole
+process, the audit's writing thread included, which other processes disturb less. ``--pieces`` adds policies
+that have one part more each. ``--processes`` measures batch 1 alone in so many fresh processes: the median
+of their medians, the lowest and the highest.
 
 Then what the text's length costs. ``reply`` is ``full`` with classifiers that read the generation alone:
 behind a long prompt it tells that from what the model's longer context leaves of the processor's cache.

@@ -50,15 +50,14 @@ class _Handle(Protocol):
 class _Around:
     """A ``forward`` for one instance of a module: the former one, and what a hook makes of an end of it."""
 
-    __slots__ = ("__wrapped__", "_before", "_former", "_function", "_module")
+    __slots__ = ("__wrapped__", "_before", "_former", "_function", "_module", "_rests")
 
     def __init__(self, module: torch.nn.Module, function: Callable[..., Any], *, before: bool) -> None:
         self._module = module
         self._before = before
         self._function: Callable[..., Any] | None = function
-        self._former = vars(module).get("forward")
-        self.__wrapped__: Callable[..., Any] = module.forward
-        vars(module)["forward"] = self
+        self.__wrapped__: Callable[..., Any]
+        self._put_on()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         function = self._function
@@ -79,6 +78,26 @@ class _Around:
             "original's weights. Detach first, copy, and wrap the copy"
         )
 
+    def rest(self, resting: bool) -> None:
+        """Step aside, or come back; stays where another library has put something around it."""
+        if resting and vars(self._module).get("forward") is self:
+            self._take_off()
+            self._rests = True
+        elif self._rests and not resting:
+            self._put_on()
+
+    def _put_on(self) -> None:
+        own = vars(self._module)
+        self._rests = False
+        self._former, self.__wrapped__ = own.get("forward"), self._module.forward
+        own["forward"] = self
+
+    def _take_off(self) -> None:
+        if self._former is None:
+            del vars(self._module)["forward"]
+        else:
+            vars(self._module)["forward"] = self._former
+
     def remove(self) -> None:
         self._function = None
         own = vars(self._module)
@@ -92,10 +111,8 @@ class _Around:
             return
         if above is not None:
             above.__wrapped__, above._former = self.__wrapped__, self._former
-        elif self._former is None:
-            del own["forward"]
         else:
-            own["forward"] = self._former
+            self._take_off()
 
 
 class HookSet:
@@ -107,6 +124,12 @@ class HookSet:
 
     def __len__(self) -> int:
         return len(self._handles)
+
+    def rest(self, resting: bool) -> None:
+        """Spare the model the hooks of the kinds ``around`` and ``before`` for a while, or end that."""
+        for handle in self._handles:
+            if isinstance(handle, _Around):
+                handle.rest(resting)
 
     def remove(self) -> None:
         """Take every hook off; does nothing the second time."""

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from guardsteer.errors import HostError, UnsupportedError
-from guardsteer.host import Point
+from guardsteer.host import Point, point_at
 from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.past import Taken
 from guardsteer.runtime.probing import ProbeBank, probabilities
 from guardsteer.runtime.row import Row, Step
+from guardsteer.runtime.steps import unsettled
 from guardsteer.runtime.switch import Switch
 from guardsteer.runtime.tracks import Beside
 from guardsteer.steer.composing import Composer
@@ -75,15 +76,19 @@ class Generation:
         self._switch = switch
         self.beside = beside
         self.course: Course | None = None
-        self._unlogged = self._dark = self._ending = self._quiet = False
+        self._unlogged = self._dark = self._ending = self.quiet = False
         self._past = -1
         self._end = 0
         self._fresh = 0
         self.points = points
         self.cuts = Cuts()
-        self._hooked = self.visited = len(points)
-        # Where this pass has anything to do.
+        # Where this pass has anything to do, and how many of these points it goes through.
         self.wanted = points
+        self._due = self.visited = len(points)
+        last = None if probes is None else point_at(probes.last, "block_output")
+        self._behind = sum(last is not None and point > last for point in points)
+        # Where something is read, or asked whether it is the last.
+        self._reads = points if beside is not None and beside.points else self._probed
         self._layer = Layer(
             composer,
             spans,
@@ -101,7 +106,7 @@ class Generation:
 
         ``input_ids: [row, column]``. Raises ``UnsupportedError`` where rows or columns cannot be told.
         """
-        if self.visited != self._hooked:
+        if self.visited != self._due:
             self.end_pass()
         if input_ids is None:
             raise UnsupportedError(
@@ -155,8 +160,12 @@ class Generation:
                 row.silence(self._fresh, halt=self._ending)
         quiet = self._layer.take(self.rows, late=late)
         beside = self.beside
-        self._quiet = quiet and (beside is None or not beside.points)
-        self.wanted = self._probed if self._quiet else self.points
+        self.quiet = quiet = quiet and (beside is None or not beside.points)
+        self.wanted = wanted = self._probed if quiet else self.points
+        if late:
+            self._due = self.visited if quiet else self.visited + self._behind
+        else:
+            self._due = len(wanted)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
@@ -271,39 +280,42 @@ class Generation:
         ``hidden: [row, column, width]``.
         """
         self.visited += 1
-        if self.beside is not None and self.beside.points and self._end >= self.width:
-            self._read_beside(self.beside, point, hidden)
-        probes = self._probes
-        if probes is not None and point in probes.points and self._end >= self.width:
-            first = self.width - 1 - self._past
-            probes.read(point.block, hidden if first <= 0 else hidden[:, first:])
-            if point.block == probes.last:
-                self._complete(probes)
-        if self._quiet:
+        if point in self._reads:
+            self._read(point, hidden)
+        if self.quiet:
             return None
-        edit = self._layer.edit(point, hidden)
+        ready = self._layer.ready
+        edit = ready[point] if point in ready else self._layer.edit(point, hidden)
         return None if edit is None else edit.of(hidden, self.cuts)
 
-    def _read_beside(self, beside: Beside, point: Point, hidden: Tensor) -> None:
-        if point in beside.points:
-            first = self.width - 1 - self._past
-            beside.read(point, hidden if first <= 0 else hidden[:, first:])
-        if self.visited == self._hooked:
-            beside.end_pass(self.rows, self._past, self._fresh)
+    def _read(self, point: Point, hidden: Tensor) -> None:
+        if self._end < self.width:
+            return
+        first, beside, probes = self.width - 1 - self._past, self.beside, self._probes
+        seen = hidden if first <= 0 else hidden[:, first:]
+        if beside is not None and beside.points:
+            if point in beside.points:
+                beside.read(point, seen)
+            if self.visited == self._due:
+                beside.end_pass(self.rows, self._past, self._fresh)
+        if probes is not None and point in probes.points:
+            probes.read(point.block, seen)
+            if point.block == probes.last:
+                self._complete(probes)
 
     @property
     def applied(self) -> int:
-        """The last step whose pass went through every hooked point; below 0 where there was none."""
-        return self._end - self.width if self.visited == self._hooked else self._fresh - 1
+        """The last step whose pass went through every point it had to; below 0 where there was none."""
+        return self._end - self.width if self.visited == self._due else self._fresh - 1
 
     def end_pass(self) -> None:
-        """Check that the last pass went through every hooked point once; raises ``HostError``.
+        """Check that the last pass went once through every point where it had to act; raises ``HostError``.
 
         Called before the next pass and at the end, so that no hook is needed behind the model.
         """
-        if self.visited != self._hooked:
+        if self.visited != self._due:
             raise HostError(
-                f"a forward pass went through {self.visited} of {self._hooked} hooked points: "
+                f"a forward pass went through {self.visited} of {self._due} hooked points: "
                 "what was decided was not applied; the model skips or repeats blocks"
             )
 
@@ -319,7 +331,7 @@ class Generation:
                 if not row.step.complete:
                     row.complete(row.step, probes, probabilities(scores[0]))
                 continue
-            steps = _unsettled(row.step, self._fresh)
+            steps = unsettled(row.step, self._fresh)
             drafted = row.drafting
             if steps and drafted:
                 row.rewind(steps[0].index)
@@ -332,16 +344,3 @@ class Generation:
                 if drafted:
                     row.save()
         self._settle(late=True)
-
-
-def _unsettled(newest: Step, first: int) -> list[Step]:
-    """Return the steps from the oldest that waits for a probe, not before step ``first``, to the newest."""
-    chain: list[Step] = []
-    waiting = 0
-    step: Step | None = newest
-    while step is not None and step.index >= first:
-        chain.append(step)
-        if not step.complete:
-            waiting = len(chain)
-        step = step.parent
-    return chain[:waiting][::-1]

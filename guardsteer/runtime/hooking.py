@@ -6,7 +6,7 @@ A hook acts for the generation of the thread that it runs in, and for no other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,10 @@ class Hooks:
         front = HookSpec(model, "forward_pre", self._before, prepend=True, with_kwargs=True, traceable=True)
         self._front = attach([front])
         self._points: dict[Point, HookSet] = {}
+        # Guards what follows; those of a pass hold it only where something turns.
+        self._lock = threading.Lock()
+        self._running = 0
+        self._resting = False
 
     @property
     def busy(self) -> bool:
@@ -46,22 +50,30 @@ class Hooks:
     def running(self, generation: Generation) -> Iterator[None]:
         """Let the hooks act for ``generation`` in this thread."""
         self._current.generation = generation
+        with self._lock:
+            self._running += 1
+            self._rest(())
         try:
             yield
         finally:
             self._current.generation = None
+            with self._lock:
+                self._running -= 1
+                self._rest(())
             generation.release()
 
     def add(self, points: Iterable[Point]) -> None:
         """Put hooks on the points that have none; generations that do not use them pass them by."""
-        for point in points:
-            if point not in self._points:
-                self._points[point] = attach([hook_at(self._layout, point, self._at(point))])
+        with self._lock:
+            for point in points:
+                if point not in self._points:
+                    self._points[point] = attach([hook_at(self._layout, point, self._at(point))])
 
     def keep(self, points: Iterable[Point]) -> None:
         """Take the hooks off all points but these."""
-        for point in set(self._points) - set(points):
-            self._points.pop(point).remove()
+        with self._lock:
+            for point in set(self._points) - set(points):
+                self._points.pop(point).remove()
 
     def remove(self) -> None:
         """Take every hook off."""
@@ -76,20 +88,38 @@ class Hooks:
         ids = kwargs.get("input_ids")
         cache = kwargs.get("past_key_values")
         generation.begin_pass(ids if ids is not None or not args else args[0], cache)
+        if generation.quiet is not self._resting:
+            self._turn(generation)
         if generation.course is not None and ids is not None:
             generation.course.close_gaps(kwargs, ids, generation.end, cached=cache is not None)
+
+    def _turn(self, generation: Generation) -> None:
+        """Let the hooks where ``generation`` has nothing to do rest, or wake them.
+
+        A hook that does nothing still costs a step some microseconds. Only a generation that is alone can
+        spare it: another one's hooks are the same.
+        """
+        with self._lock:
+            if self._running == 1:
+                self._rest(set(self._points) - generation.wanted)
+
+    def _rest(self, resting: Collection[Point]) -> None:
+        if not (resting or self._resting):
+            return
+        self._resting = bool(resting)
+        for point, hooks in self._points.items():
+            hooks.rest(point in resting)
 
     def _at(self, point: Point) -> Change:
         current = self._current
 
         def steer(hidden: Tensor) -> Tensor | None:
             generation = current.generation
-            if generation is None:
+            if generation is None or point not in generation.wanted:
                 return None
-            if point in generation.wanted:
-                return generation.at_point(point, hidden)
-            if point in generation.points:
-                generation.visited += 1
-            return None
+            changed = generation.at_point(point, hidden)
+            if self._resting and not generation.quiet:
+                self._turn(generation)
+            return changed
 
         return steer

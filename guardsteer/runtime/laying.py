@@ -24,23 +24,21 @@ __all__ = ["Layer"]
 
 
 class _Shown:
-    """The plans that the edits at some points show; ``version`` counts how often they changed.
+    """The plans that the edits at some points show.
 
     ``quiet`` is True while none of them steers. ``runs`` are theirs over the one column of a plain pass.
     """
 
-    __slots__ = ("plans", "quiet", "runs", "version")
+    __slots__ = ("plans", "quiet", "runs")
 
     def __init__(self, rows: int) -> None:
         self.plans: Sequence[Plan | None] = [None] * rows
         self.quiet = False
-        self.version = 0
         self.runs: list[Run] = []
 
     def take(self, rows: Sequence[Row], composer: Composer, spans: Sequence[Spans]) -> None:
         plans = [row.step.plan for row in rows]
         self.plans = plans
-        self.version += 1
         self.quiet = not any(any(plan.strengths) for plan in plans)
         self.runs = [
             (place, 0, 1, composer.masked(row.step.plan.strengths, _kinds(row, row.step, spans)))
@@ -65,7 +63,8 @@ class Layer:
         self._decision = None if decision is None else point_at(decision, "block_output")
         self._early = _Shown(rows)
         self._late = self._early if decision is None else _Shown(rows)
-        self._edits: dict[Point, tuple[int, Edit | None]] = {}
+        # What a plain pass does where that is known.
+        self.ready: dict[Point, Edit | None] = {}
         self._rows: Sequence[Row] = ()
         self._past = self._end = 0
         self._plain = False
@@ -74,6 +73,8 @@ class Layer:
     def begin(self, past: int, end: int, *, plain: bool) -> None:
         """Begin a pass over columns ``[past, end)``."""
         self._past, self._end, self._plain = past, end, plain
+        if not plain:
+            self.ready.clear()
 
     def take(self, rows: Sequence[Row], *, late: bool) -> bool:
         """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe.
@@ -88,6 +89,7 @@ class Layer:
         for place, row in enumerate(rows):
             if row.step.plan is not plans[place]:
                 shown.take(rows, self._composer, self._spans)
+                self.ready.clear()
                 break
         return shown.quiet
 
@@ -100,11 +102,7 @@ class Layer:
                 ]
             return self._composer.edit(point, self._runs, hidden)
         shown = self._early if self._decision is None or point < self._decision else self._late
-        kept = self._edits.get(point)
-        if kept is not None and kept[0] == shown.version:
-            return kept[1]
-        edit = self._composer.edit(point, shown.runs, hidden)
-        self._edits[point] = (shown.version, edit)
+        edit = self.ready[point] = self._composer.edit(point, shown.runs, hidden)
         return edit
 
     def _runs_of(self, place: int, row: Row) -> list[Run]:

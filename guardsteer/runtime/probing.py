@@ -63,9 +63,9 @@ class ProbeBank:
 
     def read(self, block: int, hidden: Tensor) -> None:
         """Score ``hidden: [row, column, width]`` with every probe of ``block``."""
-        around = hidden.shape[:-1]
+        rows, columns, _ = hidden.shape
         for entry in self.blocks[block]:
-            shape = (*around, len(entry.slots))
+            shape = (rows, columns, len(entry.slots))
             if not self._raised or entry.name not in self._raised:
                 try:
                     logits = entry.probe.logits(hidden)

@@ -8,7 +8,17 @@ from typing import Any
 from guardsteer.core.plan import Plan
 from guardsteer.runtime.fragile import Befallen
 
-__all__ = ["Note", "Step", "cleared", "first_from", "step_at", "tokens_of", "unsteer", "with_written"]
+__all__ = [
+    "Note",
+    "Step",
+    "cleared",
+    "first_from",
+    "step_at",
+    "tokens_of",
+    "unsettled",
+    "unsteer",
+    "with_written",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +134,16 @@ def tokens_of(newest: Step) -> list[int]:
             tokens.append(step.token)
         step = step.parent
     return tokens[::-1]
+
+
+def unsettled(newest: Step, first: int) -> list[Step]:
+    """Return the steps from the oldest that waits for a probe, not before step ``first``, to the newest."""
+    chain: list[Step] = []
+    waiting = 0
+    step: Step | None = newest
+    while step is not None and step.index >= first:
+        chain.append(step)
+        if not step.complete:
+            waiting = len(chain)
+        step = step.parent
+    return chain[:waiting][::-1]

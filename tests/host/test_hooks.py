@@ -235,6 +235,45 @@ def test_what_is_around_a_forward_comes_off_in_any_order() -> None:
         assert _state(model) == before
 
 
+def test_hooks_that_rest_leave_the_module_bare_and_come_back_as_they_were() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[0]
+    before, clean = _state(model), _logits(model)
+    hooks = attach([HookSpec(block, "around", _push), HookSpec(block, "forward", lambda *_: None)])
+    pushed = _logits(model)
+    for _ in range(2):
+        hooks.rest(True)
+        hooks.rest(True)
+        assert "forward" not in vars(block)
+        assert torch.equal(_logits(model), clean)
+        hooks.rest(False)
+        hooks.rest(False)
+        assert torch.equal(_logits(model), pushed)
+    hooks.rest(True)
+    hooks.remove()
+    assert _state(model) == before
+
+
+def test_a_hook_stays_at_rest_or_awake_whatever_others_put_around_it() -> None:
+    model = tiny("llama")
+    block = find_layout(model).blocks[0]
+    clean = _logits(model)
+    hooks = attach([HookSpec(block, "around", _push)])
+    pushed, ours = _logits(model), block.forward
+    block.forward = lambda *args, **kwargs: ours(*args, **kwargs)
+    hooks.rest(True)
+    assert torch.equal(_logits(model), pushed)
+    vars(block)["forward"] = ours
+    hooks.rest(True)
+    theirs = block.forward
+    block.forward = lambda *args, **kwargs: theirs(*args, **kwargs)
+    assert torch.equal(_logits(model), clean)
+    hooks.rest(False)
+    assert torch.equal(_logits(model), pushed)
+    hooks.remove()
+    assert torch.equal(_logits(model), clean)
+
+
 def test_a_block_with_something_around_its_forward_refuses_to_be_copied() -> None:
     model = tiny("llama")
     hooks = attach([HookSpec(find_layout(model).blocks[0], "around", _push)])
