@@ -51,6 +51,12 @@ def register(subparsers: frame.Subparsers) -> None:
         help="a JSON object on each line: prompt (text) or messages (a chat); also request, context",
     )
     parser.add_argument("--audit", type=Path, metavar="DIR", help="write the audit log below DIR")
+    parser.add_argument(
+        "--audit-text",
+        type=Path,
+        metavar="KEYS",
+        help="keep the text too, encrypted; KEYS is the folder of the subjects' keys, outside of the log's",
+    )
     parser.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="default: 256")
     parser.add_argument("--seed", type=int, metavar="N", help="sample with this seed; without it: greedy")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch; default: torch's own")
@@ -69,7 +75,14 @@ def run(args: argparse.Namespace) -> int:
     frame.progress(f"loading {args.model}")
     model, tokenizer = load_model(args.model, args.dtype)
 
-    with guardsteer.wrap(model, tokenizer, policy=args.policy, audit=args.audit, assets=args.assets) as guard:
+    with guardsteer.wrap(
+        model,
+        tokenizer,
+        policy=args.policy,
+        audit=args.audit,
+        audit_text=args.audit_text,
+        assets=args.assets,
+    ) as guard:
         if requests is None:
             return _chat(guard, tokenizer, args)
         for request in requests:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from guardsteer.audit import Journal
@@ -165,13 +167,17 @@ class Auditor:
                 breaker.listen(told.tripped, told.restored)
 
     def refused(self, policy: object, error: Exception) -> None:
-        """Record that a policy was not adopted."""
+        """Record that a policy was not adopted; of where it lies, its own name alone."""
+        path = Path(str(getattr(policy, "source", policy)))
+        told = str(error)
+        for folder in (path, path.absolute(), path.parent, path.parent.absolute()):
+            told = told.replace(f"{folder}{os.sep}", "")
         self.append(
             PolicyRefused(
                 time_ns=time.time_ns(),
                 guard=self.guard_id,
-                file=str(getattr(policy, "source", policy)),
-                error=f"{type(error).__name__}: {error}",
+                file=path.name,
+                error=f"{type(error).__name__}: {told}",
             )
         )
 
