@@ -1,11 +1,11 @@
 """Requests generated again from their record: are the tokens the same?
 
-``python -m benchmarks.replay [--requests 500] [--seed 1] [--device cpu] [--json]``. Calls with drawn
-prompts, batch sizes and settings are made under policies that steer, shape, halt and take text back, on tiny
-random models of four architectures, and under the demo's policy on the demo model. Every row is then
-replayed: with its whole call, among stand-ins where it was one of several, and as recorded. A second part
-replays under other conditions on purpose (alone, on two threads, with another kind of attention) and
-counts how often tokens change there, and whether a reason was given.
+``python -m benchmarks.replay [--requests 500] [--seed 1] [--device cpu] [--dtype float32] [--json]``.
+Calls with drawn prompts, batch sizes and settings are made under policies that steer, shape, halt and take
+text back, on tiny random models of four architectures, and under the demo's policy on the demo model. Every
+row is then replayed: with its whole call, among stand-ins where it was one of several, and as recorded. A
+second part replays under other conditions on purpose (alone, on two threads, with another kind of
+attention) and counts how often tokens change there, and whether a reason was given.
 """
 
 from __future__ import annotations
@@ -85,13 +85,15 @@ class Counts:
         ]
 
 
-def tiny_recordings(folder: Path, rows: int, seed: int, device: str) -> Iterator[tuple[str, Recording]]:
+def tiny_recordings(
+    folder: Path, rows: int, seed: int, device: str, dtype: str
+) -> Iterator[tuple[str, Recording]]:
     """Yield a recording of each architecture under each policy, of some ``rows`` rows together."""
     draw = random.Random(seed)
     each = rows / (len(ARCHITECTURES) * len(POLICIES))
     due = 0.0
     for architecture in ARCHITECTURES:
-        made = bench(architecture)
+        made = bench(architecture, dtype=getattr(torch, dtype))
         made.model.to(device)
         for name, policy in POLICIES.items():
             due += each
@@ -183,12 +185,12 @@ def attention(model: Any, kind: str) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
-def run(requests: int, seed: int, folder: Path, device: str) -> dict[str, Any]:
+def run(requests: int, seed: int, folder: Path, device: str, dtype: str) -> dict[str, Any]:
     """Record and replay; return the counts."""
     began_s = time.monotonic()
     shipped = max(1, requests // 10)
     sources = [
-        *tiny_recordings(folder, requests - shipped, seed, device),
+        *tiny_recordings(folder, requests - shipped, seed, device, dtype),
         (DEMO, demo_recording(folder, shipped, seed, device)),
     ]
     exact, other = Counts(), Counts()
@@ -249,12 +251,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="where to record and replay (default: cpu)")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="of the tiny models"
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(given.seed)
     with tempfile.TemporaryDirectory() as name:
-        found = run(given.requests, given.seed, Path(name), given.device)
+        found = run(given.requests, given.seed, Path(name), given.device, given.dtype)
     if given.json:
         print(json.dumps(found))
     else:
