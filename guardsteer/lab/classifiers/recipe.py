@@ -79,7 +79,9 @@ class _Windows(_Closed):
     """The newest words alone are read: ``every``, ``open`` and ``shortest`` as in a card's ``windows``.
 
     ``fragments``: drawn of each text to train on; ``mined``: rounds of training on false alarms; ``beside``:
-    a classifier that is tried together with this one on streams, each raising the flag.
+    a classifier that is tried together with this one on streams, each raising the flag; ``leads``: sources
+    whose negative texts make the benign part of streams (default: all). Those of a source that is left out
+    are tried apart.
     """
 
     every: Annotated[int, Field(ge=1, le=1024)]
@@ -88,6 +90,7 @@ class _Windows(_Closed):
     fragments: Annotated[int, Field(ge=1, le=64)] = 4
     mined: Annotated[int, Field(ge=0, le=8)] = 2
     beside: _Line | None = None
+    leads: Annotated[tuple[_Line, ...], Field(strict=False)] = ()
 
     @property
     def shape(self) -> Windows:

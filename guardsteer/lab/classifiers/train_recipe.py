@@ -182,7 +182,7 @@ def _evaluate(
 def _streams(
     rows: _Rows, written: LinearClassifier | WindowedClassifier, value: float
 ) -> tuple[Streamed, ...]:
-    tune, test = (rows.chosen(rows.part(part)) for part in ("tune", "test"))
+    tune, test = (_for_streams(rows, rows.part(part)) for part in ("tune", "test"))
     recipe = rows.recipe
     return streams_of(
         written, tune, test, rows.classes[-1], seed=recipe.seed, threshold=value, beside=_beside(recipe)
@@ -192,19 +192,35 @@ def _streams(
 def _streams_left_out(rows: _Rows, name: str, fitted: Fitted) -> tuple[Streamed, ...]:
     """Return what is heard of a source's onsets by what was fitted without it; none where it has no onset."""
     positive, recipe = rows.classes[-1], rows.recipe
-    onsets = [row for row in rows.examples if row.source == name and row.label == positive]
+    own = [row for row in rows.examples if row.source == name]
+    onsets = [row for row in own if row.label == positive]
     if not onsets:
         return ()
-    tune, test = (rows.chosen(rows.part(part, without=name)) for part in ("tune", "test"))
-    return streams_of(
-        as_classifier(fitted, rows.outputs),
-        tune,
-        [*onsets, *(row for row in test if row.label != positive)],
-        positive,
-        seed=recipe.seed,
-        part=f"onsets of {name}, left out",
-        beside=_beside(recipe),
+    tune, test = (_for_streams(rows, rows.part(part, without=name)) for part in ("tune", "test"))
+    leads = {f"onsets of {name}, left out": [row for row in test if row.label != positive]}
+    if len(own) > len(onsets):
+        answers = [row for row in own if row.label != positive]
+        leads[f"onsets of {name} behind its other texts, left out"] = answers
+    return tuple(
+        heard
+        for part, benign in leads.items()
+        for heard in streams_of(
+            as_classifier(fitted, rows.outputs),
+            tune,
+            [*onsets, *benign],
+            positive,
+            seed=recipe.seed,
+            part=part,
+            beside=_beside(recipe),
+        )
     )
+
+
+def _for_streams(rows: _Rows, places: NDArray[np.int64]) -> list[Example]:
+    """Return examples that streams are made of: onsets, and of the others those that are leads."""
+    leads, positive = rows.recipe.windows and rows.recipe.windows.leads, rows.classes[-1]
+    chosen = rows.chosen(places)
+    return [row for row in chosen if not leads or row.label == positive or row.source in leads]
 
 
 def _beside(recipe: ClassifierRecipe) -> tuple[str, TextClassifier] | None:
