@@ -46,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
     from guardsteer.audit.index import format_table, open_tables, write_csv
     from guardsteer.audit.index.formats import as_objects
 
+    if args.limit is not None and args.limit < 0:
+        raise AuditError(f"--limit {args.limit}: expected 0 or more")
+    if args.csv and args.json:
+        raise AuditError("--csv or --json, not both: standard output is one of them")
     named, query = _understood(args)
     window = window_of(args)
     if not query:

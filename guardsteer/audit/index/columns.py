@@ -6,6 +6,7 @@ Every other field, and these too, are in ``body``: the record's JSON, to the byt
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import get_args
@@ -15,7 +16,17 @@ import msgspec
 from guardsteer.audit.index.engine import identifier, literal
 from guardsteer.audit.records import Record
 
-__all__ = ["COLUMNS", "FIELDS", "LINE_TYPES", "PLACE", "Column", "create_lines", "line_of", "typed"]
+__all__ = [
+    "COLUMNS",
+    "FIELDS",
+    "LINE_TYPES",
+    "PLACE",
+    "VERSION",
+    "Column",
+    "create_lines",
+    "line_of",
+    "typed",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ FIELDS: tuple[Column, ...] = (
     Column("limits", "VARCHAR[]", "limits", "the bounds that cut the strength"),
     Column("position", "BIGINT", "position", "position of the token"),
     Column("requested", "DOUBLE", "requested", "strength before every bound"),
+    Column("planned", "DOUBLE", "planned", "strength before the budget where that cut it, else 0"),
     Column("applied", "DOUBLE", "applied", "strength after every bound"),
     Column("first_position", "BIGINT", "first", "first steered position"),
     Column("last_position", "BIGINT", "last", "last steered position"),
@@ -108,6 +120,10 @@ FIELDS: tuple[Column, ...] = (
 
 _DERIVED = {"time": "make_timestamp(time_ns // 1000)"}
 _BODY = Column("body", "VARCHAR", "", "the record's JSON as it was written, without `seq` and `hash`")
+
+_NAMED = repr([(column.name, column.type) for column in (*PLACE, *FIELDS, _BODY)])
+VERSION = hashlib.sha256(_NAMED.encode()).hexdigest()[:12]
+"""Names these columns: what was written with others is made anew."""
 
 COLUMNS: tuple[Column, ...] = (*PLACE, *FIELDS, _BODY)
 """All columns in their order. ``day`` and ``stream`` are in the folders' names."""

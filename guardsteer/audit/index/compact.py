@@ -16,7 +16,7 @@ from guardsteer.audit.chain import checkpoint_name
 from guardsteer.audit.checkpoint import SignedCheckpoint, parse_checkpoint
 from guardsteer.audit.files import list_log
 from guardsteer.audit.findings import Finding
-from guardsteer.audit.index.engine import MEMORY_MIB, connect
+from guardsteer.audit.index.engine import MEMORY_MIB, arrow, connect, engine
 from guardsteer.audit.index.lines import Batch, Place, StreamLines
 from guardsteer.audit.index.manifest import (
     MANIFEST,
@@ -93,7 +93,14 @@ def compact(
     with ``trusted`` and ``processes``, and what is read must have the root that was verified. Raises
     ``AuditError`` when a log or the index cannot be read or written, or do not belong together.
     """
-    folder = Path(index)
+    folder, logs = Path(index), [Path(directory) for directory in directories]
+    engine()
+    arrow()
+    for log in logs:
+        if not list_log(log).streams:
+            raise AuditError(
+                f"{log}: there is no audit log here; name the directory that the guard was given"
+            )
     _prepare(folder)
     with locked(folder), ExitStack() as stack:
         if not is_index(folder):
@@ -104,7 +111,7 @@ def compact(
         connection = stack.enter_context(connect(Path(spill), memory_mib=memory_mib))
         run = _Run(folder, manifest, PartWriter(folder, connection), part_rows)
         findings: list[Finding] = []
-        for directory in map(Path, directories):
+        for directory in logs:
             if check:
                 found, checkpoints = _verified(directory, trusted, processes)
             else:

@@ -66,7 +66,8 @@ def format_table(answer: Answer) -> str:
 
 def write_csv(answer: Answer, file: IO[str]) -> int:
     """Write rows with a head line; return how many. Text that a spreadsheet would run gets a ``'`` first."""
-    writer = csv.writer(file, lineterminator="\n")
+    # As RFC 4180 has it; with it, breaks within a cell are quoted, whichever they are.
+    writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow([_guarded(name) for name in answer.columns])
     count = 0
     for row in answer.rows:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from guardsteer import __version__
+from guardsteer.audit.index.columns import VERSION
 from guardsteer.audit.index.lines import Place
 from guardsteer.errors import AuditError
 
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 FORMAT = 1
-"""Raised with every change of the columns: an index of another format is made anew."""
+"""Raised with every change of the layout: an index of another format is made anew."""
 MANIFEST = "_guardsteer.json"
 SPILL = "_spill-"
 """How the folders begin that a compaction writes to where its memory is full."""
@@ -63,6 +64,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """The index's table of contents; what a file holds beyond it does not count."""
 
     format: int = FORMAT
+    columns: str = VERSION
     library: str = __version__
     streams: dict[str, Indexed] = {}
 
@@ -83,9 +85,9 @@ def load_manifest(folder: Path) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise AuditError(f"{path}: not the contents of an index: {error}; {_ANEW}") from error
-    if manifest.format != FORMAT:
-        found = f"format {manifest.format}, this version reads {FORMAT}"
-        raise AuditError(f"{path}: an index of {found}; {_ANEW}")
+    if (manifest.format, manifest.columns) != (FORMAT, VERSION):
+        found = f"format {manifest.format} with columns {manifest.columns}, made by {manifest.library}"
+        raise AuditError(f"{path}: {found}; this version reads {FORMAT} with columns {VERSION}; {_ANEW}")
     return manifest
 
 

@@ -56,7 +56,7 @@ LEFT JOIN (SELECT * FROM all_records WHERE kind = 'request_failed' AND track = '
 
 _ACTIVATIONS = """
 SELECT stream, row_start, request, sequence, tenant, principal, day, track, mode, rule, vector,
-    vector_digest, operator, site, blocks, alphas, limits, requested, applied, time AS began,
+    vector_digest, operator, site, blocks, alphas, limits, requested, planned, applied, time AS began,
     lead(CASE WHEN kind = 'activation_ended' THEN time END) OVER channel AS ended, position,
     lead(first_position) OVER channel AS first_position, lead(last_position) OVER channel AS last_position,
     lead(tokens) OVER channel AS tokens
