@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from guardsteer.classify.activation import Activation
 from guardsteer.classify.normalise import Normalise
 from guardsteer.classify.vectorizer import VectorizerSettings
+from guardsteer.classify.windows import Windows
 from guardsteer.errors import ClassifierError, Problem
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "MemberCard",
     "OperatingPoint",
     "PatternsCard",
+    "PipelineCard",
     "ProbeCard",
     "parse_card",
     "read_card",
@@ -106,11 +108,15 @@ class _OutputsCard(_Common):
 
 
 class LinearCard(_OutputsCard):
-    """A linear text classifier: its vectorizer, and the digests of the files beside the card."""
+    """A linear text classifier: its vectorizer, and the digests of the files beside the card.
+
+    ``windows``: it reads the newest words alone (see ``windows``).
+    """
 
     kind: Literal["linear"]
     activation: Activation
     vectorizer: VectorizerSettings
+    windows: Windows | None = None
     files: dict[Literal["weights.safetensors", "vocabulary.json", "model.onnx"], Digest]
 
     @model_validator(mode="after")
@@ -230,7 +236,27 @@ class EncoderCard(_OutputsCard):
         return self
 
 
-Card: TypeAlias = LinearCard | PatternsCard | ProbeCard | CombinationCard | EncoderCard
+class PipelineCard(_OutputsCard):
+    """A scikit-learn pipeline: its vectorizer, the rest as a graph; ``read`` as on an encoder's card."""
+
+    kind: Literal["pipeline"]
+    vectorizer: VectorizerSettings
+    read: Annotated[str, Field(pattern=r"^(prompt|sentences|every [1-9][0-9]{0,5})$")] = "sentences"
+    files: dict[Literal["weights.safetensors", "vocabulary.json", "model.onnx"], Digest]
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> PipelineCard:
+        expected = {"model.onnx"}
+        if self.vectorizer.type == "tfidf":
+            expected.add("vocabulary.json")
+        if self.vectorizer.use_idf:
+            expected.add("weights.safetensors")
+        if set(self.files) != expected:
+            raise ValueError(f"files must name exactly {', '.join(sorted(expected))}")
+        return self
+
+
+Card: TypeAlias = LinearCard | PatternsCard | ProbeCard | CombinationCard | EncoderCard | PipelineCard
 
 _CARD: TypeAdapter[Card] = TypeAdapter(Annotated[Card, Field(discriminator="kind")])
 

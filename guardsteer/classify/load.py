@@ -15,6 +15,7 @@ from guardsteer.classify.card import (
     EncoderCard,
     LinearCard,
     PatternsCard,
+    PipelineCard,
     ProbeCard,
     read_card,
 )
@@ -31,6 +32,7 @@ from guardsteer.errors import ClassifierError
 
 if TYPE_CHECKING:
     from guardsteer.classify.encoder_reading import EncoderClassifier
+    from guardsteer.classify.pipeline import PipelineClassifier
     from guardsteer.classify.probe import Probe
 
 __all__ = [
@@ -49,7 +51,7 @@ PROBE_OUTPUTS: Final = ("score",)
 
 Loaded: TypeAlias = (
     "PatternClassifier | LinearClassifier | WindowedClassifier"
-    " | CombinationClassifier | EncoderClassifier | Probe"
+    " | CombinationClassifier | EncoderClassifier | PipelineClassifier | Probe"
 )
 """What a folder holds."""
 
@@ -106,6 +108,10 @@ def load_folder(folder: Path, catalog: Catalog | None = None, encoders: Sequence
         from guardsteer.classify.encoder_load import load_encoder_classifier
 
         return load_encoder_classifier(folder, card, catalog or Catalog(), encoders)
+    if isinstance(card, PipelineCard):
+        from guardsteer.classify.pipeline import load_pipeline
+
+        return load_pipeline(folder, card)
     if isinstance(card, ProbeCard):
         from guardsteer.classify.probe import load_probe
 

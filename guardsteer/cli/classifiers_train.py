@@ -53,6 +53,17 @@ def add(actions: frame.Subparsers) -> None:
     add("--features", type=int, default=40_000, metavar="N", help="largest vocabulary (default: 40000)")
     add("--hashing", action="store_true", help="hash n-grams in place of a vocabulary")
     add(
+        "--pipeline",
+        metavar="MODULE:FUNCTION",
+        help="fit the scikit-learn pipeline that this function makes, in place of a linear model",
+    )
+    add(
+        "--read",
+        default="sentences",
+        metavar="WHEN",
+        help="where a pipeline reads: prompt, sentences or 'every N' words (default: sentences)",
+    )
+    add(
         "--prefixes",
         type=int,
         default=1,
@@ -125,6 +136,7 @@ def _from_table(args: argparse.Namespace) -> int:
     from guardsteer.errors import ClassifierError
     from guardsteer.lab.classifiers.data import read_examples
     from guardsteer.lab.classifiers.fitting import About
+    from guardsteer.lab.classifiers.pipelines import named_pipeline, train_pipeline
     from guardsteer.lab.classifiers.train import train
 
     if args.report is not None or args.sets is not None or args.encoder is not None:
@@ -134,7 +146,11 @@ def _from_table(args: argparse.Namespace) -> int:
     name = args.name or args.out.resolve().name
     about = About(name, "1", args.description, args.licence, tuple(args.source))
     rows = read_examples(args.data, text_column=args.text_column, label_column=args.label_column)
-    training = train(rows, _settings(args), about, args.out)
+    if args.pipeline is None:
+        training = train(rows, _settings(args), about, args.out)
+    else:
+        made = named_pipeline(args.pipeline)
+        training = train_pipeline(rows, made, _settings(args), about, args.out, read=args.read)
     if args.json:
         metrics = {metric: dict(value) for metric, value in training.metrics.items()}
         frame.emit({"ok": True, "path": str(args.out), "metrics": metrics})

@@ -15,7 +15,7 @@ from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.classify.writing import LinearModel
 from guardsteer.errors import ClassifierError
 
-__all__ = ["from_sklearn"]
+__all__ = ["from_sklearn", "vectorizer_settings"]
 
 _TOKEN_PATTERNS: Mapping[str, Literal[1, 2]] = {r"(?u)\b\w\w+\b": 2, r"(?u)\b\w+\b": 1}
 
@@ -30,9 +30,30 @@ def from_sklearn(vectorizer: Any, classifier: Any, outputs: Sequence[str]) -> Li
     problems = [*_vectorizer_problems(vectorizer), *_classifier_problems(classifier, outputs)]
     if problems:
         raise ClassifierError("; ".join(problems))
-    hashing = isinstance(vectorizer, HashingVectorizer)
     weight = np.asarray(classifier.coef_, dtype=np.float64).T
-    settings = VectorizerSettings(
+    settings = vectorizer_settings(vectorizer, int(weight.shape[0]))
+    hashing = settings.type == "hashing"
+    return LinearModel(
+        settings=settings,
+        outputs=tuple(outputs),
+        activation=_activation(classifier, outputs),
+        weight=weight,
+        bias=np.asarray(classifier.intercept_, dtype=np.float64).reshape(-1),
+        vocabulary=None if hashing else {term: int(index) for term, index in vectorizer.vocabulary_.items()},
+        idf=np.asarray(vectorizer.idf_, dtype=np.float64) if settings.use_idf else None,
+    )
+
+
+def vectorizer_settings(vectorizer: Any, features: int) -> VectorizerSettings:
+    """Return the settings of a fitted ``TfidfVectorizer`` or ``HashingVectorizer``.
+
+    Raises ``ClassifierError`` for those that guardsteer does not reproduce.
+    """
+    problems = _vectorizer_problems(vectorizer)
+    if problems:
+        raise ClassifierError("; ".join(problems))
+    hashing = isinstance(vectorizer, HashingVectorizer)
+    return VectorizerSettings(
         type="hashing" if hashing else "tfidf",
         analyzer=vectorizer.analyzer,
         ngrams=vectorizer.ngram_range,
@@ -43,18 +64,9 @@ def from_sklearn(vectorizer: Any, classifier: Any, outputs: Sequence[str]) -> Li
         sublinear_tf=not hashing and vectorizer.sublinear_tf,
         use_idf=not hashing and vectorizer.use_idf,
         alternate_sign=hashing and vectorizer.alternate_sign,
-        features=int(weight.shape[0]),
+        features=features,
         shortest_word=_TOKEN_PATTERNS[vectorizer.token_pattern] if vectorizer.analyzer == "word" else 2,
         normalise=vectorizer.preprocessor.kind if isinstance(vectorizer.preprocessor, Normaliser) else None,
-    )
-    return LinearModel(
-        settings=settings,
-        outputs=tuple(outputs),
-        activation=_activation(classifier, outputs),
-        weight=weight,
-        bias=np.asarray(classifier.intercept_, dtype=np.float64).reshape(-1),
-        vocabulary=None if hashing else {term: int(index) for term, index in vectorizer.vocabulary_.items()},
-        idf=np.asarray(vectorizer.idf_, dtype=np.float64) if settings.use_idf else None,
     )
 
 
