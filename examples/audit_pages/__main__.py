@@ -28,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the pages go")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="take pictures with Chromium, into DIR")
-    parser.add_argument("--tickets", type=int, default=1600, metavar="N", help="default: 1600")
+    parser.add_argument("--tickets", type=int, default=600, metavar="N", help="default: 600")
     parser.add_argument("--seed", type=int, default=5, metavar="N", help="default: 5")
     args = parser.parse_args()
     torch.set_num_threads(1)

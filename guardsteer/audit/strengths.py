@@ -51,8 +51,9 @@ def activations_of(
     for stored in trail:
         event = stored.event
         if isinstance(event, RowRevised):
-            # A candidate goes back with the row in force.
-            if (event.sequence, event.track) == (sequence, ""):
+            # A candidate goes back with the row in force. What drops nothing or is in shadow undoes nothing.
+            undoes = event.dropped > 0 and event.mode == "enforce"
+            if undoes and (event.sequence, event.track) == (sequence, ""):
                 found = _taken_back(found, event.position - 1)
             continue
         if not isinstance(event, ActivationBegan | ActivationEnded | RequestStarted):

@@ -28,11 +28,11 @@ LANES_STYLE = """
 padding:.22rem 0;border-top:1px solid var(--line)}
 .lane>.name{font-size:.86rem;line-height:1.25;font-weight:600;overflow-wrap:anywhere}
 .lane>.name small{display:block;font-weight:400;color:var(--grey);font-size:.92em}
-.track{position:relative;height:1.15rem}.track.tall{height:3.4rem}.track.mid{height:2.1rem}
+.track{position:relative;height:1.15rem}.track.tall{height:3.4rem}.track.mid{height:2.2rem}.track.both{height:4.4rem}
 .track:focus-visible,.m:focus-visible{outline:2px solid currentColor;outline-offset:1px}
 .track>*{position:absolute;display:block}
 .g{top:0;bottom:0;width:1px;background:var(--line);opacity:.6}
-.level{left:0;right:0;height:0;border-top:1px dashed var(--grey)}
+.level{left:0;right:0;height:0;z-index:1;pointer-events:none;border-top:1px dashed var(--grey)}
 .level.two{border-top-style:dotted}
 .level span{position:absolute;right:0;bottom:0;font:400 .7rem/1.1 system-ui,sans-serif;color:var(--grey);
 background:color-mix(in srgb,var(--paper) 80%,transparent);padding:0 .15rem}
@@ -122,7 +122,7 @@ class Lane:
     told: str
     remark: str = ""
     levels: tuple[Level, ...] = ()
-    size: Literal["", "mid", "tall"] = ""
+    size: Literal["", "mid", "tall", "both"] = ""
 
 
 @dataclass(frozen=True, slots=True)

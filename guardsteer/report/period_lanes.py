@@ -80,6 +80,10 @@ def in_force(found: Period) -> str:
     return lanes("Policies, kill switch, gaps", shown, tuple(axis.ticks()), axis="UTC", table=told)
 
 
+def _number(count: int, nouns: str) -> str:
+    return f"{count:,} {nouns.removesuffix('s') if count == 1 else nouns}"
+
+
 def _times(count: int) -> str:
     return "never on" if not count else "on once" if count == 1 else f"on {count} times"
 
@@ -146,7 +150,7 @@ def counted(
     shown = []
     for look, (name, counts) in enumerate(drawn):
         most = max(counts.buckets.values(), default=0)
-        remark = f"{counts.total:,} {noun}" + (f", {counts.tokens:,} tokens" if tokens else "")
+        remark = _number(counts.total, noun) + (f", {_number(counts.tokens, 'tokens')}" if tokens else "")
         remark += f"; at most {most:,} in a bar"
         marks = tuple(_bars(found.axis, counts.buckets, most, f"{name}, {{}}: {{}} {noun}", look))
         shown.append(Lane(name, marks, f"{name}: {remark}, {_peak(found.axis, counts)}", remark, size="mid"))
@@ -230,7 +234,7 @@ def _one(axis: TimeAxis, name: str, counts: Counts, noun: str, look: int) -> Lan
     most = max(counts.buckets.values(), default=0)
     marks = tuple(_bars(axis, counts.buckets, most, f"{name}, {{}}: {{}}", look))
     told = f"{name}: {counts.total:,}, {_peak(axis, counts)}"
-    return Lane(name, marks, told, f"{counts.total:,} {noun}; at most {most:,} in a bar", size="mid")
+    return Lane(name, marks, told, f"{_number(counts.total, noun)}; at most {most:,} in a bar", size="mid")
 
 
 def trouble(found: Period) -> str:

@@ -12,7 +12,16 @@ from guardsteer.pages.lanes import Lane, Level, Mark, lanes
 from guardsteer.pages.page import table
 from guardsteer.report.axis import StepAxis, step_axis
 from guardsteer.report.happenings import Happening, happenings
-from guardsteer.report.row_view import Acting, Point, actings, letters_of, points_of, spans_of, strength_text
+from guardsteer.report.row_view import (
+    Acting,
+    Point,
+    actings,
+    ends_text,
+    letters_of,
+    points_of,
+    spans_of,
+    strength_text,
+)
 
 __all__ = ["row_lanes"]
 
@@ -55,8 +64,8 @@ _NOTHING = {
     "What else happened": "No halt, no revision, no error and no late classifier is in the log of this row.",
 }
 _STRENGTH_NOTE = (
-    "In units of the residual norm of the steered block, above or below zero, for as long as it acted. A "
-    "dashed frame is what was asked for before a bound cut it, or what would have acted in shadow."
+    "In units of the residual norm of the steered block, added upwards and subtracted downwards; all lanes have "
+    "one scale. Dashed: what was asked for before a bound cut it, or what would have acted in shadow."
 )
 
 
@@ -186,27 +195,21 @@ def _strengths(
         )
         or 1.0
     )
-    below = any(each.began.applied < 0 or each.began.requested < 0 for each in acting)
-    zero, scale = (0.5, 0.5 / most) if below else (0.0, 1.0 / most)
     shown, rows = [], []
     for look, (vector, letter) in enumerate(letters.items()):
         mine = [each for each in acting if each.began.vector == vector]
+        values = [value for each in mine for value in (each.began.applied, each.began.requested)]
+        # Both ways: half of a lane of twice the height, so that all lanes have one scale.
+        up, down = not mine or max(values) > 0, bool(mine) and min(values) < 0
+        zero, size = (0.5, 2.0) if up and down else (0.0, 1.0) if up else (1.0, 1.0)
         marks: list[Mark] = []
         for each in mine:
-            marks += _strength_marks(each, axis, look, zero, scale)
+            marks += _strength_marks(each, axis, look, zero, 1.0 / size / most)
             rows.append(_strength_row(each))
-        remark = ", ".join(dict.fromkeys(strength_text(each.began) for each in mine)) or "left alone"
-        levels = (Level(zero, "0", second=True),) if below else ()
-        shown.append(
-            Lane(
-                f"{letter} {vector}",
-                tuple(marks),
-                f"{vector}: {remark}",
-                remark,
-                levels,
-                "tall" if below else "mid",
-            )
-        )
+        remark = ends_text([each.began for each in mine]) if mine else "left alone"
+        levels = (Level(zero, "0", second=True),) if down else ()
+        name, told = f"{letter} {vector}", f"{vector}: {remark}"
+        shown.append(Lane(name, tuple(marks), told, remark, levels, "both" if up and down else "mid"))
     heads = ["vector", "rule", "positions", "steps", "strength", "asked for", "blocks", "mode"]
     return shown, table(heads, rows, caption="What acted, with exact strengths") if rows else ""
 

@@ -14,6 +14,7 @@ __all__ = [
     "Point",
     "Span",
     "actings",
+    "ends_text",
     "letters_of",
     "points_of",
     "spans_of",
@@ -156,3 +157,13 @@ def strength_text(began: ActivationBegan) -> str:
     if began.operator == "ablate":
         return f"ablate {began.vector} {began.applied:g}"
     return f"{began.vector} {began.applied:+.4g}"
+
+
+def ends_text(mine: Sequence[ActivationBegan]) -> str:
+    """Return what one vector did from its first strength to its last, and how many there were between."""
+    first, last = mine[0], mine[-1]
+    strengths = {each.applied for each in mine}
+    if len(strengths) == 1:
+        return strength_text(first)
+    count = f" ({len(strengths)} strengths)" if len(strengths) > 2 else ""
+    return f"{strength_text(first)} to {last.applied:+.3g}{count}"

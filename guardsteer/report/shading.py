@@ -9,7 +9,7 @@ from itertools import groupby
 
 from guardsteer.audit import Activation
 from guardsteer.pages.lanes import LOOKS
-from guardsteer.report.row_view import strength_text
+from guardsteer.report.row_view import ends_text, strength_text
 
 __all__ = ["MOST_TINT", "SHADING_STYLE", "Shading", "Token", "told_range"]
 
@@ -146,7 +146,7 @@ class Shading:
         tokens = f"{count} token" if count == 1 else f"{count} tokens"
         style = f'style="--o:.28em;--tint:{self._tint([strongest])}"'
         sample = f'<span class="t u c{look} p{look}" {style}>{escape(self._tag(strongest))}</span>'
-        return f"<li>{sample} {escape(_ends([each for each, _ in mine]))}, {tokens}</li>"
+        return f"<li>{sample} {escape(ends_text([each.began for each, _ in mine]))}, {tokens}</li>"
 
 
 def _numbered(tokens: Sequence[Token], starts: set[int]) -> Iterator[tuple[int, Token]]:
@@ -172,14 +172,7 @@ def _token(token: Token, tint: str = "") -> str:
 
 def _spread(run: Sequence[Token]) -> list[str]:
     """Return what acted over a run, each with the ends of its strengths."""
-    return [_ends([token.active[place] for token in run]) for place in range(len(run[0].active))]
-
-
-def _ends(mine: Sequence[Activation]) -> str:
-    first, last = mine[0].began, mine[-1].began
-    if first.applied == last.applied:
-        return strength_text(first)
-    return f"{strength_text(first)} to {last.applied:+.3g}"
+    return [ends_text([token.active[place].began for token in run]) for place in range(len(run[0].active))]
 
 
 def _token_told(token: Token) -> str:

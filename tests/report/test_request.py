@@ -205,6 +205,16 @@ def test_what_was_taken_back_shades_nothing_and_is_drawn_where_it_happened(tmp_p
     )
 
 
+@pytest.mark.parametrize("kind", [{"mode": "shadow", "dropped": 3}, {"dropped": 0}])
+def test_a_revision_in_shadow_or_of_nothing_takes_nothing_back(kind: dict[str, Any], tmp_path: Path) -> None:
+    act = began("calm", PROMPT - 1, 0.25)
+    row: dict[str, Any] = {"time_ns": 1, "request": "r", "sequence": 0, "step": 3, "rule": "again"}
+    back = RowRevised(**row, position=PROMPT, revision=1, **kind)
+    events: list[Event] = [start(), act, back, ended(act, PROMPT + 3), finish(tokens=8, steered=5)]
+    page = made(write(tmp_path, timed(events)))
+    assert told_strengths(page) == {position: {"calm": 0.25} for position in range(PROMPT - 1, PROMPT + 4)}
+
+
 def test_halts_errors_and_late_classifiers_are_marked_by_form_and_in_words(tmp_path: Path) -> None:
     row: dict[str, Any] = {"time_ns": 1, "request": "r", "sequence": 0}
     events: list[Event] = [
