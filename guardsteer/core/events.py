@@ -64,8 +64,9 @@ class Attached(_Event, frozen=True, gc=False, tag="attached"):
     """A guard was put on a model.
 
     ``versions`` are those of Python and the libraries that compute, ``device`` where the model's weights
-    are, ``attention`` how it computes attention and ``threads`` on how many threads of the CPU: what must be
-    the same for a request to come out the same, bit for bit.
+    are, ``attention`` how it computes attention, ``threads`` on how many threads of the CPU and ``kernels``
+    what else chooses them (the processor, the precision of products): what must be the same for a request to
+    come out the same, bit for bit.
     """
 
     guard: str
@@ -79,6 +80,7 @@ class Attached(_Event, frozen=True, gc=False, tag="attached"):
     device: str = ""
     attention: str = ""
     threads: int = 0
+    kernels: dict[str, str] = {}
 
 
 class Detached(_Event, frozen=True, gc=False, tag="detached"):
@@ -189,12 +191,17 @@ class RequestStarted(_RowEvent, frozen=True, gc=False, tag="request_started"):
 
 
 class FlagChanged(_RowEvent, frozen=True, gc=False, tag="flag_changed"):
-    """A flag went up or down; ``score`` is its signal at that step (None: missing)."""
+    """A flag went up or down; ``score`` is its signal at that step (None: missing).
+
+    ``threshold`` is the policy's ``enter`` where it went up and ``exit`` where it went down. What is held
+    against it is the score after smoothing, where the policy smooths.
+    """
 
     step: int
     flag: str
     up: bool
     score: float | None
+    threshold: float | None = None
 
 
 class ConditionChanged(_RowEvent, frozen=True, gc=False, tag="condition_changed"):

@@ -125,6 +125,7 @@ class Auditor:
                 device=around.device,
                 attention=around.attention,
                 threads=around.threads,
+                kernels=dict(around.kernels),
             )
         )
         self.adopted(kit, "wrap")

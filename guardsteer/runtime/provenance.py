@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,12 +31,16 @@ _MOST_ITEMS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a model computes with: versions by library, device, kind of attention, threads of the CPU."""
+    """What a model computes with: versions by library, device, kind of attention, threads of the CPU.
+
+    ``kernels`` is what else chooses among a library's kernels, by name.
+    """
 
     versions: Mapping[str, str]
     device: str
     attention: str
     threads: int
+    kernels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,20 @@ def surroundings_of(model: Any) -> Surroundings:
             continue
     devices = sorted({str(parameter.device) for parameter in model.parameters()})
     attention = getattr(model.config, "_attn_implementation", None)
-    return Surroundings(versions, " ".join(devices), str(attention or ""), torch.get_num_threads())
+    kernels = _kernels_on(devices)
+    return Surroundings(versions, " ".join(devices), str(attention or ""), torch.get_num_threads(), kernels)
+
+
+def _kernels_on(devices: Iterable[str]) -> dict[str, str]:
+    """Return the processors of ``devices`` and the settings of torch that choose among their kernels."""
+    found = {"processor": torch.backends.cpu.get_cpu_capability()}
+    names = [torch.cuda.get_device_name(device) for device in devices if device.startswith("cuda")]
+    if names:
+        found["gpu"] = ", ".join(names)
+    found["float32 products"] = torch.get_float32_matmul_precision()
+    if torch.are_deterministic_algorithms_enabled():
+        found["algorithms"] = "deterministic"
+    return found
 
 
 def call_of(model: Any, config: Any, kwargs: Mapping[str, Any], *, rows: int, width: int) -> Call:

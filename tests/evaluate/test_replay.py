@@ -259,10 +259,13 @@ def test_other_surroundings_are_told(made: Bench, tmp_path: Path) -> None:
     with threads(torch.get_num_threads() + 1):
         assert any("the number of threads was" in doubt for doubt in recording.replay(row).doubts)
     told = recording.log.of(row.request)
-    there = _with(told.attached, device="cuda:0", attention="eager", versions={"torch": "1.0"})
+    kernels = {"processor": "AVX2", "gpu": "NVIDIA H200"}
+    there = _with(
+        told.attached, device="cuda:0", attention="eager", versions={"torch": "1.0"}, kernels=kernels
+    )
     found = replay(replace(told, attached=there), recording.stage, row.prompts, home=recording.home)
     assert found.same
-    for part in ("torch was 1.0", "the device was cuda:0, is cpu", "the kind of attention was eager"):
+    for part in ("torch was 1.0", "the device was cuda:0, is cpu", "attention was eager", "gpu was NVIDIA H200"):
         assert any(part in doubt for doubt in found.doubts)
         assert part in format_replay(found)
 

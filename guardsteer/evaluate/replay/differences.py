@@ -81,6 +81,12 @@ def _surroundings(then: Attached, now: Surroundings) -> Iterator[str]:
         was, is_now = then.versions.get(name, ""), now.versions.get(name, "")
         if was != is_now:
             yield f"{name} was {was or 'absent'}, is {is_now or 'absent'}"
+    for name in sorted(then.kernels.keys() | now.kernels.keys()):
+        was, is_now = then.kernels.get(name, ""), now.kernels.get(name, "")
+        if was != is_now:
+            yield f"the {name} was {was or 'unknown'}, is {is_now or 'unknown'}"
+    if "cuda" in now.device and now.kernels.get("algorithms") != "deterministic":
+        yield "on a GPU some kernels sum in no fixed order unless torch.use_deterministic_algorithms is on"
     for what, was, is_now in (
         ("the device", then.device, now.device),
         ("the kind of attention", then.attention, now.attention),
