@@ -75,8 +75,9 @@ def _describe(event: Record) -> tuple[str, str]:
             return _journal(event)
         case TextKept() | TextForgotten() | TextDropped():
             return _text(event)
-        case FlagChanged(step=step, flag=flag, up=up, score=score):
-            return "flag", f"{flag} {'up' if up else 'down'} at step {step}, score {score_text(score)}"
+        case FlagChanged(step=step, flag=flag, up=up, score=score, threshold=threshold):
+            held = "" if threshold is None else f", {'enter' if up else 'exit'} {threshold:g}"
+            return "flag", f"{flag} {'up' if up else 'down'} at step {step}, score {score_text(score)}{held}"
         case ConditionChanged(step=step, condition=condition, truth=truth, scores=scores):
             return "condition", f"{condition} {truth} at step {step}{_scores(scores)}"
         case RuleFired(step=step, rule=rule, scores=scores):

@@ -32,6 +32,11 @@ class LedgerKit:
         """Return a rule's id; empty for no rule."""
         return self.policy.rules[index].id if index >= 0 else ""
 
+    def threshold(self, flag: str, *, up: bool) -> float | None:
+        """Return what a flag's signal crossed when it went up or down, or None."""
+        found = (spec.enter if up else spec.exit for spec in self.policy.flags if spec.name == flag)
+        return next(found, None)
+
     def max_strength(self, vector: str) -> float | None:
         """Return a vector's bound, or None."""
         return next((spec.max_strength for spec in self.policy.vectors if spec.name == vector), None)

@@ -152,7 +152,7 @@ class Ledger:
         for name, incident in note.incidents:
             self._befall(name, incident, step.index, common)
         for change in note.changes:
-            self._kit.append(_change_event(change, step.index, common))
+            self._kit.append(_change_event(self._kit, change, step.index, common))
         if step.plan.halt >= 0:
             self._halt(step, common)
         self._would.tell(step, common)
@@ -208,10 +208,11 @@ def _differing(shadow: Plan, plan: Plan) -> tuple[float, ...]:
     return tuple(0.0 if rule == real else strength for strength, rule, real in decided)
 
 
-def _change_event(change: Any, step: int, common: Mapping[str, Any]) -> Event:
+def _change_event(kit: LedgerKit, change: Any, step: int, common: Mapping[str, Any]) -> Event:
     kind, name, up, scores, mode, truth = change
     if kind == "flag":
-        return FlagChanged(**common, step=step, flag=name, up=up, score=scores)
+        threshold = kit.threshold(name, up=up)
+        return FlagChanged(**common, step=step, flag=name, up=up, score=scores, threshold=threshold)
     if kind == "condition":
         return ConditionChanged(**common, step=step, condition=name, truth=truth, scores=scores)
     event = RuleFired if up else RuleReleased

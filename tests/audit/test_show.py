@@ -210,6 +210,16 @@ TOLD: list[tuple[Record, str, str]] = [
         "rude down at step 2, score missing",
     ),
     (
+        FlagChanged(**ROW, step=2, flag="rude", up=True, score=0.8, threshold=0.6),
+        "flag",
+        "rude up at step 2, score 0.8, enter 0.6",
+    ),
+    (
+        FlagChanged(**ROW, step=2, flag="rude", up=False, score=0.2, threshold=0.3),
+        "flag",
+        "rude down at step 2, score 0.2, exit 0.3",
+    ),
+    (
         RowRevised(**ROW, step=9, rule="kind", position=20, dropped=1, revision=2, mode="shadow"),
         "revise",
         "(shadow) kind at step 9 took back 1 token, writes on at position 20, revision 2",

@@ -22,6 +22,7 @@ from guardsteer.core.events import (
     Attached,
     ClassifierFailed,
     Detached,
+    FlagChanged,
     RequestEnded,
     RequestFailed,
     RowHalted,
@@ -127,6 +128,18 @@ def test_a_vector_acts_at_the_positions_that_it_names_and_no_other(tmp_path: Pat
     }
     last = n - 1 + TOKENS - 1
     assert ended == {"one": (n - 1, n - 1), "two": (n, last), "three": (0, last)}
+
+
+def test_a_flag_is_told_with_its_score_and_the_threshold_that_it_crossed(tmp_path: Path) -> None:
+    made = bench("llama")
+    with wrap(made, tmp_path, audit=tmp_path / "log") as guard:
+        run(guard, PROMPTS)
+    changes = [s.event for s in read(tmp_path / "log") if isinstance(s.event, FlagChanged)]
+    assert {change.up for change in changes} == {True, False}
+    for change in changes:
+        assert change.threshold == (0.6 if change.up else 0.3)
+        assert change.score is not None
+        assert (change.score >= change.threshold) is change.up
 
 
 def test_two_rules_that_follow_each_other_are_two_activations(tmp_path: Path) -> None:
