@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "run"]
 
+_LARGE_BYTES = 32 * 2**20
+
 
 def register(actions: frame.Subparsers) -> None:
     """Add ``compact``."""
@@ -61,12 +63,14 @@ def run(args: argparse.Namespace) -> int:
         raise AuditError(f"--memory-mib {args.memory_mib}: expected at least 128")
     if args.trusted is not None and not args.verify:
         raise AuditError("--trusted is for --verify: give both")
+    size = sum(path.stat().st_size for each in args.directories for path in each.glob("*.jsonl"))
     result = compact(
         args.directories,
         args.out,
         check=args.verify,
         trusted=None if args.trusted is None else _trusted(args.trusted),
-        processes=os.cpu_count() or 1,
+        # Starting processes takes longer than verifying a small log.
+        processes=(os.cpu_count() or 1) if size > _LARGE_BYTES else 1,
         memory_mib=args.memory_mib,
     )
     whole = not result.findings and all(_whole(stream) for stream in result.streams)
