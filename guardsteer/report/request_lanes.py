@@ -64,8 +64,8 @@ _NOTHING = {
     "What else happened": "No halt, no revision, no error and no late classifier is in the log of this row.",
 }
 _STRENGTH_NOTE = (
-    "In units of the residual norm of the steered block, added upwards and subtracted downwards; all lanes have "
-    "one scale. Dashed: what was asked for before a bound cut it, or what would have acted in shadow."
+    "In units of the residual norm of the steered block, added upwards and subtracted downwards; all lanes "
+    "have one scale. Dashed: what was asked for before a bound cut it, or what would have acted in shadow."
 )
 
 
