@@ -18,7 +18,8 @@ from guardsteer.audit.text import SubjectKeys, read_texts
 from guardsteer.pages.page import save_page
 from guardsteer.report import period_page, request_page, said_of_kept
 
-_LAPTOP, _PHONE = 1280, 390
+_SIZES = (("laptop", 1280, 1600, False), ("phone", 390, 1500, True))
+"""Name, width and height in pixels, and whether it is dark."""
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def _pictures(page: Path, base: Path) -> None:
-    for kind, width, height, dark in (("laptop", _LAPTOP, 1500, False), ("phone", _PHONE, 1700, True)):
+    for kind, width, height, dark in _SIZES:
         made = picture(page, base.with_name(f"{base.name}-{kind}.png"), width, height, dark=dark)
         print(f"{made}: {made.stat().st_size:,} bytes")
 

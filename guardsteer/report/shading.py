@@ -190,9 +190,10 @@ def _run_told(run: Sequence[Token]) -> str:
     first, last = run[0], run[-1]
     rules = [each.began.rule for each in first.active]
     active = "\n".join(f"{told} for {rule}" for told, rule in zip(_spread(run), rules, strict=True))
-    where = "prompt tokens" if first.prompt else "tokens"
-    places = f"{told_range(first.position, last.position)}, steps {told_range(first.step, last.step)}"
-    return f"{where} at positions {places}\n{active}"
+    one = first.position == last.position
+    where = f"{'prompt ' if first.prompt else ''}token{'' if one else 's'} at position{'' if one else 's'}"
+    steps = f"step{'' if first.step == last.step else 's'} {told_range(first.step, last.step)}"
+    return f"{where} {told_range(first.position, last.position)}, {steps}\n{active}"
 
 
 def told_range(first: int, last: int) -> str:
