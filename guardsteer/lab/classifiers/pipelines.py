@@ -14,6 +14,7 @@ from guardsteer.classify.artifact import write_tensors, write_vocabulary
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE
 from guardsteer.classify.load import VOCABULARY_FILE, load_folder
 from guardsteer.classify.pipeline import INPUT, OUTPUT, PipelineClassifier
+from guardsteer.classify.schedule import parse_schedule
 from guardsteer.classify.vectorizer import VectorizerSettings
 from guardsteer.classify.writing import write_folder
 from guardsteer.errors import ClassifierError
@@ -71,6 +72,7 @@ def train_pipeline(
     Of ``settings`` the split, the seed and the positive label count. Figures are those of the written
     classifier on the test rows. Raises ``ClassifierError`` where the pipeline cannot be written.
     """
+    parse_schedule(read)
     kept = distinct(examples)
     check_examples(kept, least=_LEAST_EXAMPLES)
     classes, outputs = classes_of(kept, settings.positive)

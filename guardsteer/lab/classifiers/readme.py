@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from guardsteer.classify.card import Card, LinearCard, PatternsCard, ProbeCard, read_card
+from guardsteer.classify.card import (
+    Card,
+    CombinationCard,
+    EncoderCard,
+    LinearCard,
+    PatternsCard,
+    PipelineCard,
+    ProbeCard,
+    read_card,
+)
 from guardsteer.lab.classifiers.eval_file import read_evaluation
 from guardsteer.lab.classifiers.eval_text import evaluation_lines
 
@@ -63,6 +72,21 @@ def _what(card: Card) -> Iterator[str]:
         yield f"- {len(card.literals)} literals and {len(card.patterns)} patterns, output `match`"
         return
     outputs = ", ".join(f"`{output}`" for output in card.outputs)
+    if isinstance(card, CombinationCard):
+        made = {"stack": "A learned stack", "max": "The highest", "mean": "The mean"}[card.by]
+        yield f"- {made} of what {len(card.members)} members say:"
+        for member in card.members:
+            heard = "" if member.first_words is None else f", of the first {member.first_words} words"
+            yield f"  - `{member.use}`{heard} (`{member.digest[:15]}…`)"
+    if isinstance(card, EncoderCard):
+        yield (
+            f"- A table over the encoder {card.encoder.name} ({card.encoder.precision}, width "
+            f"{card.encoder.width}, `{card.encoder.identity[:15]}…`), which you export yourself"
+        )
+        yield f"- Reads windows of {card.window} tokens ({card.over} of several), by default at: {card.read}"
+    if isinstance(card, PipelineCard):
+        steps = card.training.get("pipeline", "converted")
+        yield f"- A scikit-learn pipeline ({steps}), by default read at: {card.read}"
     if isinstance(card, ProbeCard):
         what = "Cosine" if card.measure == "cosine" else "Linear"
         yield f"- {what} probe of block {card.block} ({card.site}, width {card.width}, {card.dtype})"

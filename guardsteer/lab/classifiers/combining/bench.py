@@ -36,12 +36,17 @@ _MOST_ITERATIONS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """A stack in numbers, as ``Stack`` has them, with the threshold of its score."""
+    """A stack in numbers, as ``Stack`` has them, with the threshold of its score.
+
+    ``slope`` and ``offset``: the calibration that is folded into weight and bias.
+    """
 
     weight: Floats
     bias: Floats
     center: Floats
-    threshold: float
+    threshold: float = 0.5
+    slope: float = 1.0
+    offset: float = 0.0
 
     def says(self, asked: Floats) -> Floats:
         """Return the probabilities [row, output] from what the members say."""
@@ -135,7 +140,7 @@ def weigh(bench: Bench, without: NDArray[np.bool_] | None, words: Says | None) -
     says = words or fitter.words(whole, held), fitter.says_of(table)
     center = _odds(asked).mean(axis=0)
     model = LogisticRegression(C=recipe.penalty, max_iter=_MOST_ITERATIONS).fit(_away(asked, center), labels)
-    weighed = Weighed(model.coef_.T, model.intercept_, center, 0.5)
+    weighed = Weighed(model.coef_.T, model.intercept_, center)
     tuned = fitter.asked(*says, held[0])
     if len(bench.outputs) > 1:
         return table, weighed
@@ -152,7 +157,8 @@ def _calibrated(weighed: Weighed, asked: Floats, labels: Numbers) -> Weighed:
     slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
         return weighed
-    return replace(weighed, weight=weighed.weight * slope, bias=weighed.bias * slope + offset)
+    moved = weighed.weight * slope, weighed.bias * slope + offset
+    return replace(weighed, weight=moved[0], bias=moved[1], slope=slope, offset=offset)
 
 
 def _odds(asked: Floats) -> Floats:

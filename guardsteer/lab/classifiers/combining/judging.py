@@ -38,7 +38,8 @@ def judge(bench: Bench, weighed: Weighed, says: Says, gathered: Gathered, told: 
     test = [bench.examples[row] for row in bench.part("test")]
 
     def seen(rows: Sequence[Example], source: str, how: Seen = "test rows") -> Scored:
-        return Scored(source, how, rows, says([row.text for row in rows]), weighed.threshold)
+        scores = says([row.text for row in rows])
+        return Scored(source, how, rows, scores, weighed.threshold, weighed.slope, weighed.offset)
 
     everything = seen([_plain(row) for row in test], "all sources")
     held = [everything]
@@ -105,7 +106,9 @@ def _left_out(bench: Bench, name: str, chosen: NDArray[np.bool_]) -> Scored:
         [bench.examples[row] for row in rows],
         says(bench.texts(rows)),
         weighed.threshold,
-        others=frozenset(range(len(places), len(rows))),
+        weighed.slope,
+        weighed.offset,
+        frozenset(range(len(places), len(rows))),
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from guardsteer.assets import is_path
 from guardsteer.classify.combination_files import Member, write_combination
 from guardsteer.classify.encoder_writing import write_encoder_classifier
 from guardsteer.classify.load import load_folder
@@ -54,7 +56,7 @@ def train_stack(
     table, weighed = weigh(bench, None, words.predict)
     told(f"trained: penalty {table.penalty:g}, threshold {weighed.threshold:.4f}")
     meaning = _write(bench, out, table, gathered)
-    members = {"words": Member(recipe.base, words), "meaning": Member(MEANING, meaning)}
+    members = {"words": Member(_named(recipe.base, here, out), words), "meaning": Member(MEANING, meaning)}
     used = [replace(members[each.use], first_words=each.first_words) for each in recipe.members]
     says = bench.fitter.says_of(table)
 
@@ -67,6 +69,14 @@ def train_stack(
     for made in (out, out / MEANING.removeprefix("./")):
         write_readme(made)
     return BuiltStack(out, evaluation)
+
+
+def _named(base: str, here: Path, out: Path) -> str:
+    """Return how the card in ``out`` names what the recipe ``here`` calls ``base``."""
+    if not is_path(base):
+        return base
+    way = Path(os.path.relpath((here / base).resolve(), out.resolve())).as_posix()
+    return way if is_path(way) else f"./{way}"
 
 
 # --- folders -------------------------------------------------------------------------------------
