@@ -73,6 +73,9 @@ class Candidate:
         row = self._row
         if row is None or self._done or last < 0:
             return
+        if self._at is not None and self._at.index >= last:
+            # While other rows of the batch went on, padding behind this one's end was followed.
+            return
         try:
             for step in self._way_to(newest, last):
                 if step.parent is not None:

@@ -368,6 +368,21 @@ def test_the_log_of_a_candidate_is_what_policy_compare_reads(tmp_path: Path) -> 
     assert any(row.disagrees for row in compare(stored, "other").rows)
 
 
+def test_a_candidate_ends_where_its_row_does_though_others_go_on(tmp_path: Path) -> None:
+    made = bench("llama")
+    # What the first row says at its fourth token ends the rows that say it.
+    end = run(made.model)[0][3]
+    settings = {"eos_token_id": end, "suppress_tokens": [0, 1]}
+    with wrap(made, tmp_path, candidates={"same": file(tmp_path, POLICY)}) as guard:
+        rows = run(guard, guard=[{}] * 3, **settings)
+    lengths = {row.index(end) if end in row else TOKENS for row in rows}
+    assert len(lengths) > 1
+    without = ("mode", "guard", "settings", "unrecorded")
+    for n in range(3):
+        live = told(tmp_path, f"r{n}", without=without)
+        assert told(tmp_path, f"r{n}", track="same", without=without) == live
+
+
 def test_candidates_without_a_log_are_not_run(tmp_path: Path) -> None:
     """Nobody could learn anything from them."""
     made = bench("llama")
