@@ -100,8 +100,8 @@ def _company(recorded: Recorded, company: Company) -> Iterator[str]:
     rows = recorded.started.rows
     if company == "stand-ins":
         yield (
-            f"the row was one of {rows}; the prompts of the others are not at hand, and rows of the same "
-            "lengths stood in for them"
+            f"the row was one of {rows}; the prompts of the others are not at hand, and rows of the "
+            "same lengths stood in for them"
         )
     elif company == "alone":
         drawn = ", and what is drawn for a row depends on its place" if recorded.samples else ""

@@ -17,8 +17,8 @@ _MOST_LISTED = 5
 _COMPANY = {
     "single": "alone, as it was",
     "whole": "with all rows of its call",
-    "stand-ins": "in its place among stand-ins for the other rows of its call",
-    "alone": "alone, without the other rows of its call",
+    "stand-ins": "in its place among stand-ins",
+    "alone": "alone, as it was not",
 }
 
 
