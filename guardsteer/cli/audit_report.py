@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardsteer.cli import frame
+from guardsteer.cli.audit_filters import MOMENT, moment
 from guardsteer.errors import AuditError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["register", "run"]
 
 _LARGE_BYTES = 32 * 2**20
-_NS = 1_000_000_000
 _KEYS_HELP = "the folder of the subjects' keys: what was passed as audit_text=KEYS or --audit-text KEYS"
 
 
@@ -36,19 +35,9 @@ def register(actions: frame.Subparsers) -> None:
         "--out", type=Path, required=True, metavar="FILE", help="the page, replaced if it is there"
     )
     parser.add_argument("--request", metavar="ID", help="the page of this request; without it: of a period")
-    period = parser.add_argument_group("a period (without --request); times are UTC")
-    period.add_argument(
-        "--since",
-        type=_time,
-        metavar="TIME",
-        help="from 2026-11-01 or 2026-11-01T09:30:00 on; default: the log's beginning",
-    )
-    period.add_argument(
-        "--until",
-        type=_time,
-        metavar="TIME",
-        help="up to this time, which is not in it; default: the log's end",
-    )
+    period = parser.add_argument_group("a period (without --request)")
+    period.add_argument("--since", metavar="TIME", help=f"from this moment on: {MOMENT}")
+    period.add_argument("--until", metavar="TIME", help="before this moment")
     texts = parser.add_argument_group("what was said in the request (the log has digests of it alone)")
     given = texts.add_mutually_exclusive_group()
     given.add_argument(
@@ -130,8 +119,6 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.request is None and request:
         problems.append(f"--{' and --'.join(request)}: for the page of a request; give --request ID")
-    if args.since is not None and args.until is not None and args.since >= args.until:
-        problems.append("--since: not before --until; give the earlier time to --since")
     if args.no_verify and (args.anchor or args.trusted is not None):
         problems.append("--no-verify: leaves out what --anchor and --trusted are for; give one or the other")
     if problems:
@@ -186,15 +173,7 @@ def _key(path: Path) -> bytes:
 def _period(args: argparse.Namespace, verification: Verification | None) -> str:
     from guardsteer.report import period_page
 
-    return period_page(args.directory, since_ns=args.since, until_ns=args.until, verification=verification)
-
-
-def _time(text: str) -> int:
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected a day or a time such as 2026-11-01 or 2026-11-01T09:30:00 (UTC)"
-        ) from None
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-    return int(when.timestamp()) * _NS + when.microsecond * 1000
+    since, until = moment("--since", args.since), moment("--until", args.until)
+    if since is not None and until is not None and since >= until:
+        raise AuditError(f"--since {args.since} is not before --until {args.until}: no record can count")
+    return period_page(args.directory, since_ns=since, until_ns=until, verification=verification)

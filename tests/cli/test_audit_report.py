@@ -82,9 +82,12 @@ def test_anchors_and_trusted_keys_count_as_for_verify(
     ("options", "told"),
     [
         (["--request", "nobody"], "the log holds no record of request 'nobody'"),
-        (["--since", "yesterday"], "got 'yesterday', expected a day or a time such as 2026-11-01"),
+        (["--since", "yesterday"], "--since 'yesterday' is no time; expected a date (2026-11-21)"),
         (["--since", "2030-01-01"], "no record lies in that time; the log goes from"),
-        (["--since", "2026-02-01", "--until", "2026-01-01"], "--since: not before --until"),
+        (
+            ["--since", "2026-02-01", "--until", "2026-01-01"],
+            "--since 2026-02-01 is not before --until 2026-01-01",
+        ),
         (["--request", "r-1", "--until", "2026-01-01"], "--until: for the page of a period"),
         (["--text", "x"], "--text: for the page of a request; give --request ID"),
         (["--request", "r-1", "--text", "/none"], "/none: the text cannot be read"),
