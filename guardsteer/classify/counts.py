@@ -7,10 +7,9 @@ its entry, which lie further apart as the text grows. An array touches one, and 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-__all__ = ["Counts", "put", "zeros"]
+__all__ = ["Counts", "wider", "zeros"]
 
 _DENSE = 2**17
 
@@ -35,14 +34,6 @@ def zeros(features: int) -> Counts:
     return array("h", bytes(2 * features)) if features <= _DENSE else Sparse()
 
 
-def put(counts: Counts, indices: Sequence[int], values: Iterable[int]) -> Counts:
-    """Return ``counts`` with those of some features set: itself, or a wider one where they outgrow it."""
-    given = list(values)
-    try:
-        for index, value in zip(indices, given):  # noqa: B905  # of one length
-            counts[index] = value
-    except OverflowError:
-        counts = array("q", counts)
-        for index, value in zip(indices, given):  # noqa: B905  # of one length
-            counts[index] = value
-    return counts
+def wider(counts: Counts) -> Counts:
+    """Return a copy of ``counts`` that a count which they could not hold fits into."""
+    return array("q", counts)

@@ -85,18 +85,26 @@ class Packer:
 
     def _pack_counts(self, counts: dict[int, int]) -> Pack:
         # Side by side in memory: they are read when all else is out of the processor's cache.
-        indices, steps = array("i", list(counts)), list(counts.values())
-        known = self._squares
-        squares = [1.0] * len(counts) if known is None else list(map(known.__getitem__, counts))
+        indices, steps = array("i", list(counts)), array("i", list(counts.values()))
+        squares = self._squares
         if self._curved:
-            return indices, array("i", steps), array("d", squares), self._columns(indices)
-        growths = list(map(mul, squares, steps))
-        products = tuple([sum(map(mul, column, steps)) for column in self._columns(indices)])
-        slopes = array("d", [each + each for each in growths])
-        return indices, array("i", steps), slopes, sum(map(mul, growths, steps)), products
+            squared = [1.0 if squares is None else squares[index] for index in counts]
+            return indices, steps, array("d", squared), self._columns(indices)
+        slopes: list[float] = []
+        growth = 0.0
+        for index, step in counts.items():
+            grown = step if squares is None else squares[index] * step
+            slopes.append(grown + grown)
+            growth += grown * step
+        if self._outputs == 1:
+            flat = self._flat
+            products: tuple[float, ...] = (sum([flat[index] * step for index, step in counts.items()]),)
+        else:
+            products = tuple([sum(map(mul, column, steps)) for column in self._columns(indices)])
+        return indices, steps, array("d", slopes), growth, products
 
     def _columns(self, indices: Sequence[int]) -> tuple[Sequence[float], ...]:
         """Return weight times idf, [output][feature], of some features."""
         if self._outputs == 1:
-            return (array("d", list(map(self._flat.__getitem__, indices))),)
+            return (array("d", [self._flat[index] for index in indices]),)
         return tuple([array("d", column) for column in self._scaled[indices].T.tolist()])

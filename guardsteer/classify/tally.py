@@ -13,10 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy
-from operator import add, mul, sub
+from operator import add, mul
 from typing import Any, Protocol, TypeAlias
 
-from guardsteer.classify.counts import Counts, put
+from guardsteer.classify.counts import Counts, wider
 
 __all__ = ["CurvedTally", "Pack", "PlainTally", "ProportionalTally", "Tally"]
 
@@ -78,16 +78,23 @@ class ProportionalTally:
 
     def add(self, pack: Pack) -> None:
         """Take in a change."""
-        indices, steps, slopes, constant, sums = pack
+        indices, steps, slopes, growth, sums = pack
         counts, products = self._counts, self.products
-        before = list(map(counts.__getitem__, indices))
         try:
-            for index, count in zip(indices, map(add, before, steps)):  # noqa: B905  # of one length
-                counts[index] = count
+            # One loop costs half of what mapping functions over the same takes.
+            for index, step, slope in zip(indices, steps, slopes):  # noqa: B905  # of one length
+                count = counts[index]
+                counts[index] = count + step
+                growth += slope * count
         except OverflowError:
-            self._counts = put(counts, indices, map(add, before, steps))
+            self._counts = counts = wider(counts)
+            # What it stopped at was not counted, nor what comes behind it.
+            first = indices.index(index)
+            for index, step, slope in zip(indices[first:], steps[first:], slopes[first:]):  # noqa: B905
+                growth += slope * counts[index]
+                counts[index] += step
         self.products = (products[0] + sums[0],) if len(sums) == 1 else list(map(add, products, sums))
-        self.square += constant + sum(map(mul, slopes, before))
+        self.square += growth
 
     def fork(self) -> ProportionalTally:
         """Return an independent copy."""
@@ -113,16 +120,27 @@ class CurvedTally:
     def add(self, pack: Pack) -> None:
         """Take in a change."""
         indices, steps, squares, columns = pack
-        before = list(map(self._counts.__getitem__, indices))
-        after = list(map(add, before, steps))
-        self._counts = put(self._counts, indices, after)
-        low, high = self._values(before), self._values(after)
-        gains = list(map(sub, high, low))
+        counts, table = self._counts, _PRESENT if self._binary else _SUBLINEAR
+        gains: list[float] = []
+        growth = 0.0
+        for index, step, square in zip(indices, steps, squares):  # noqa: B905  # of one length
+            count = counts[index]
+            try:
+                counts[index] = count + step
+            except OverflowError:
+                self._counts = counts = wider(counts)
+                counts[index] = count + step
+            try:
+                low, high = table[count], table[count + step]
+            except IndexError:
+                low, high = self._value(count), self._value(count + step)
+            gains.append(high - low)
+            growth += square * (high - low) * (high + low)
         self.products = [
             product + sum(map(mul, column, gains))
             for product, column in zip(self.products, columns)  # noqa: B905  # of one length
         ]
-        self.square += sum(map(mul, squares, map(mul, gains, map(add, high, low))))
+        self.square += growth
 
     def fork(self) -> CurvedTally:
         """Return an independent copy."""
@@ -130,13 +148,11 @@ class CurvedTally:
         twin.products, twin.square = self.products, self.square
         return twin
 
-    def _values(self, counts: list[int]) -> list[float]:
-        if self._binary:
-            return [1.0 if count else 0.0 for count in counts]
-        try:
-            return [_SUBLINEAR[count] for count in counts]
-        except IndexError:
-            return [1.0 + math.log(count) if count else 0.0 for count in counts]
+    def _value(self, count: int) -> float:
+        # Here where a count lies beyond the tables, and one of the two may be 0 then.
+        return float(bool(count)) if self._binary or not count else 1.0 + math.log(count)
 
 
-_SUBLINEAR = (0.0, *(1.0 + math.log(count) for count in range(1, 4096)))
+_TABLED = 4096
+_PRESENT = (0.0, *(1.0 for _ in range(1, _TABLED)))
+_SUBLINEAR = (0.0, *(1.0 + math.log(count) for count in range(1, _TABLED)))

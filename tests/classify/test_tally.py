@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from copy import copy
 from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardsteer.classify.counts import Counts, put, zeros
+from guardsteer.classify.counts import wider, zeros
 from guardsteer.classify.reading import Gram, growth, make_reader
 from guardsteer.classify.tally import CurvedTally, Pack, PlainTally, ProportionalTally, Tally
 
@@ -81,14 +80,28 @@ def test_an_array_and_a_dictionary_of_counts_give_the_same_sums(units: list[dict
         assert (list(dense.products), dense.square) == (list(sparse.products), sparse.square)
 
 
-@pytest.mark.parametrize("features", [FEATURES, MANY])
-def test_counts_grow_past_what_two_bytes_hold(features: int) -> None:
-    counts: Counts = zeros(features)
-    counts = put(counts, (1, 2, 3), (7, 32_768, -32_769))
-    assert [counts[index] for index in (0, 1, 2, 3)] == [0, 7, 32_768, -32_769]
-    again = copy(counts)
-    put(again, (1,), (8,))
-    assert counts[1] == 7
+def test_wider_counts_hold_what_two_bytes_do_not() -> None:
+    counts = zeros(FEATURES)
+    counts[1] = 32_767
+    with pytest.raises(OverflowError):
+        counts[1] = 32_768
+    wide = wider(counts)
+    wide[1], wide[2] = 32_768, -32_769
+    assert [wide[index] for index in (0, 1, 2)] == [0, 32_768, -32_769]
+    assert (counts[1], counts[2]) == (32_767, 0)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_a_change_that_two_bytes_cannot_hold_is_counted_once_in_every_feature(kind: int) -> None:
+    """The feature that overflows stands first, in the middle and last among the others."""
+    for order in ((1, 2, 3), (2, 1, 3), (2, 3, 1)):
+        (tally, is_curved), (plain, _) = tallies(FEATURES)[kind], tallies(MANY)[kind]
+        pack = curved if is_curved else proportional
+        for each in (tally, plain):
+            for _ in range(3):
+                each.add(pack({index: 20_000 if index == 1 else 5 for index in order}))
+            each.add(pack({2: 1, 3: 2}))
+        assert (*tally.products, tally.square) == approx((*plain.products, plain.square))
 
 
 def test_a_feature_that_occurs_more_often_than_two_bytes_hold_is_counted_on() -> None:
