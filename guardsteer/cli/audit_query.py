@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from guardsteer.cli.audit_filters import add_filters, tell_damage, window_of
 from guardsteer.errors import AuditError
 
 __all__ = ["register", "run"]
+
+_LARGE_BYTES = 32 * 2**20
 
 
 def register(actions: frame.Subparsers) -> None:
@@ -43,8 +46,7 @@ def register(actions: frame.Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer; 1 when lines of the log were altered, or the request is not there."""
-    from guardsteer.audit.index import format_table, open_tables, write_csv
-    from guardsteer.audit.index.formats import as_objects
+    from guardsteer.audit.index import format_table, json_rows, open_tables, write_csv
 
     if args.limit is not None and args.limit < 0:
         raise AuditError(f"--limit {args.limit}: expected 0 or more")
@@ -55,11 +57,14 @@ def run(args: argparse.Namespace) -> int:
     if not query:
         _list_questions(as_json=args.json)
         return 0
+    if sum(path.stat().st_size for folder in named for path in Path(folder).glob("*.jsonl")) > _LARGE_BYTES:
+        frame.progress("reading the log; an index by 'guardsteer audit compact' answers at once")
     with open_tables(named, window) as tables:
         answer = tables.ask(query)
         if args.json:
-            frame.emit({"columns": answer.columns, "rows": list(as_objects(answer))})
-            found = True
+            rows = list(json_rows(answer))
+            print(f'{{"columns": {json.dumps(answer.columns)}, "rows": [{", ".join(rows)}]}}')
+            found = bool(rows)
         elif args.csv:
             found = write_csv(answer, sys.stdout) > 0
         else:

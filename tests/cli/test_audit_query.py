@@ -124,6 +124,16 @@ def test_sql_answers_and_cannot_write(
     assert not (tmp_path / "x").exists()
 
 
+def test_json_within_a_record_is_json_in_the_answer(index: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    query = (
+        "SELECT body->'$.context' AS context, 'a' AS body FROM records WHERE kind = 'request_started' LIMIT 1"
+    )
+    assert main(["audit", "query", str(index), "--sql", query, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert isinstance(row["context"], dict)
+    assert row["body"] == "a"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

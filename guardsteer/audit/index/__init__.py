@@ -9,7 +9,7 @@ DuckDB and Arrow are loaded at first use; ``pip install "guardsteer[query]"`` br
 
 from guardsteer.audit.index.compact import Compaction, Covered, compact
 from guardsteer.audit.index.export import EXPORTS, FORMATS, export
-from guardsteer.audit.index.formats import as_objects, format_table, write_csv
+from guardsteer.audit.index.formats import format_table, json_rows, write_csv
 from guardsteer.audit.index.questions import QUESTIONS, Question, query_of
 from guardsteer.audit.index.source import Answer, Tables, open_tables
 from guardsteer.audit.index.tables import VIEWS, Window
@@ -25,10 +25,10 @@ __all__ = [
     "Question",
     "Tables",
     "Window",
-    "as_objects",
     "compact",
     "export",
     "format_table",
+    "json_rows",
     "open_tables",
     "query_of",
     "write_csv",

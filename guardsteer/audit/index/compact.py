@@ -189,7 +189,7 @@ class _Run:
         text = signed.note.encode().decode() if signed else ""
         with ThreadPoolExecutor(1) as ahead:
             for batch, place in _read_ahead(ahead, lines.batches(BATCH_ROWS)):
-                if batch.seq[0] == before.place.lines and not batch.intact[0]:
+                if 0 < before.place.lines == batch.seq[0] and not batch.intact[0]:
                     raise _strangers(directory, stream, self._folder)
                 self.writer.add(stream, batch)
                 self._staged[stream] = self._indexed(stream, place, text, before.verified)

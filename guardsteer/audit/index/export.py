@@ -69,5 +69,7 @@ def _write(tables: Tables, query: str, form: str, file: TextIOWrapper) -> int:
 
 
 def _query(what: str, form: str) -> str:
-    columns = "stream, seq, intact, body" if what == "records" and form in ("json", "jsonl") else "*"
+    columns = (
+        "stream, seq, intact, body::JSON AS event" if what == "records" and form in ("json", "jsonl") else "*"
+    )
     return f"SELECT {columns} FROM {what} ORDER BY stream, {_ORDER.get(what, 'row_start, time')}"

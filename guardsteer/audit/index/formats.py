@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from guardsteer.audit.index.source import Answer
 
-__all__ = ["as_objects", "format_table", "write_csv", "write_json", "write_jsonl"]
+__all__ = ["format_table", "json_rows", "write_csv", "write_json", "write_jsonl"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBERS = ("BIGINT", "INTEGER", "HUGEINT", "DOUBLE", "UBIGINT", "SMALLINT", "TINYINT", "FLOAT", "DECIMAL")
@@ -38,13 +38,16 @@ def plain(value: Any) -> Any:
             return str(value)
 
 
-def as_objects(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield each row as an object; a column of JSON text named ``body`` becomes ``event``, an object."""
+def json_rows(answer: Answer) -> Iterator[str]:
+    """Yield each row as a JSON object on one line; what is JSON already stays as it was written."""
+    names = [json.dumps(name) for name in answer.columns]
+    nested = [type_ == "JSON" for type_ in answer.types]
     for row in answer.rows:
-        values = {name: plain(value) for name, value in zip(answer.columns, row, strict=True)}
-        if isinstance(values.get("body"), str):
-            values["event"] = json.loads(values.pop("body"))
-        yield values
+        texts = (
+            value if as_it_is and value is not None else json.dumps(plain(value), allow_nan=False)
+            for value, as_it_is in zip(row, nested, strict=True)
+        )
+        yield "{" + ", ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True)) + "}"
 
 
 def format_table(answer: Answer) -> str:
@@ -79,8 +82,8 @@ def write_csv(answer: Answer, file: IO[str]) -> int:
 def write_jsonl(answer: Answer, file: IO[str]) -> int:
     """Write one object on each line; return how many."""
     count = 0
-    for each in as_objects(answer):
-        file.write(json.dumps(each, allow_nan=False) + "\n")
+    for each in json_rows(answer):
+        file.write(each + "\n")
         count += 1
     return count
 
@@ -89,9 +92,8 @@ def write_json(answer: Answer, file: IO[str]) -> int:
     """Write one array of objects, one on each line; return how many."""
     count = 0
     file.write("[")
-    for each in as_objects(answer):
-        file.write(",\n" if count else "\n")
-        file.write(json.dumps(each, allow_nan=False))
+    for each in json_rows(answer):
+        file.write((",\n" if count else "\n") + each)
         count += 1
     file.write("\n]\n" if count else "]\n")
     return count

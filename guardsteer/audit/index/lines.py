@@ -18,6 +18,7 @@ __all__ = ["Batch", "OpenRow", "Place", "StreamLines"]
 
 # Candidates tell the end of their rows after the row itself has ended.
 _ENDED_ROWS = 256
+_MOST_LINES = 2**62
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
@@ -105,6 +106,7 @@ class StreamLines:
         self._lines, self._closed = place.lines, place.closed
         self._damaged, self._altered = place.damaged, place.altered
         self._hash = place.hash.encode() or None
+        self._jumped = False
         self._segment, self._offset = place.segment, place.offset_bytes
         self._rows = {(row.request, row.sequence): row for row in place.rows}
         self._ended = OrderedDict(((row.request, row.sequence), row) for row in place.ended)
@@ -135,7 +137,7 @@ class StreamLines:
                 continue
             if number > self._segment:
                 if number > self._segment + 1:
-                    self._hash = None
+                    self._hash, self._jumped = None, True
                 self._segment, self._offset = number, 0
             for line in read_lines(self._directory / segment_name(self._stream, number), self._offset):
                 if not line.endswith(b"\n") or (self._limit is not None and self._lines >= self._limit):
@@ -153,7 +155,7 @@ class StreamLines:
         self._offset += len(line)
         if self._tree is not None:
             self._tree.append(leaf_hash(line[:-1]))
-        if parts is None or seq is None:
+        if parts is None or seq is None or seq > _MOST_LINES:
             # What the next line builds on is not known any more.
             self._hash = None
             self._damaged += 1
@@ -162,8 +164,11 @@ class StreamLines:
         payload, stated = parts
         intact = self._hash is None or link(self._hash, payload) == stated
         self._altered += not intact
-        self._hash = stated
-        self._lines = seq + 1
+        self._hash = stated if stated.isalnum() else None
+        # What an altered line says of its number may be what was altered.
+        sure = self._jumped or (self._hash is not None and intact)
+        self._lines = seq + 1 if sure else self._lines + 1
+        self._jumped = False
         body = b"{" + payload[payload.find(b",") + 1 :] + b"}"
         try:
             head = self._decode(body)

@@ -142,6 +142,7 @@ def _fill(
         ) from error
     paths = [literal(str(folder / part.path)) for folder, indexed in parts for part in indexed.parts]
     try:
+        connection.execute("SET parquet_metadata_cache = true")
         for each in (statement, *views(window), *_streams(streams)):
             connection.execute(each)
         connection.execute(f"SET allowed_paths = [{', '.join(paths)}]")

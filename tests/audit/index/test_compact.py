@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -174,6 +175,25 @@ def test_altered_and_damaged_lines_are_told_and_the_rest_is_there(log: Path, tmp
     rows = plain_rows(tmp_path / "index", "stream, seq, intact")
     assert len(rows) == sum(map(len, lines_of(log).values())) - 2
     assert [seq for stream, seq, intact in rows if not intact] == [3]
+
+
+def test_no_change_of_a_line_stops_the_rest_from_being_read(log: Path) -> None:
+    chance = random.Random(0)
+    whole = {path: path.read_bytes() for path in log.glob("*.jsonl")}
+    for _ in range(12):
+        for path, data in whole.items():
+            changed = bytearray(data)
+            for _ in range(40):
+                at = chance.randrange(len(changed))
+                if changed[at] != ord("\n"):
+                    changed[at] = chance.choice(b'\x00"\\{}[],:0-9eEx\xff\xc3u d')
+            path.write_bytes(changed)
+        with open_tables([log]) as tables:
+            ((read, altered),) = tables.ask("SELECT count(*), count(*) FILTER (NOT intact) FROM records").rows
+            lines = sum(data.count(b"\n") for data in whole.values())
+            assert lines - tables.damaged == read
+            assert 0 < altered <= tables.altered
+            assert list(tables.ask("SELECT count(*) FROM requests").rows)
 
 
 def test_a_log_that_was_changed_behind_the_index_does_not_go_on_in_it(tmp_path: Path) -> None:
