@@ -123,6 +123,15 @@ def _check(args: argparse.Namespace) -> None:
         problems.append("--no-verify: leaves out what --anchor and --trusted are for; give one or the other")
     if problems:
         raise AuditError("\n".join(problems))
+    # Before a large log is verified in vain.
+    _window(args)
+
+
+def _window(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    since, until = moment("--since", args.since), moment("--until", args.until)
+    if since is not None and until is not None and since >= until:
+        raise AuditError(f"--since {args.since} is not before --until {args.until}: no record can count")
+    return since, until
 
 
 def _verified(args: argparse.Namespace) -> Verification:
@@ -173,7 +182,5 @@ def _key(path: Path) -> bytes:
 def _period(args: argparse.Namespace, verification: Verification | None) -> str:
     from guardsteer.report import period_page
 
-    since, until = moment("--since", args.since), moment("--until", args.until)
-    if since is not None and until is not None and since >= until:
-        raise AuditError(f"--since {args.since} is not before --until {args.until}: no record can count")
+    since, until = _window(args)
     return period_page(args.directory, since_ns=since, until_ns=until, verification=verification)

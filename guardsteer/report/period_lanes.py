@@ -152,7 +152,7 @@ def counted(
         most = max(counts.buckets.values(), default=0)
         remark = _number(counts.total, noun) + (f", {_number(counts.tokens, 'tokens')}" if tokens else "")
         remark += f"; at most {most:,} in a bar"
-        marks = tuple(_bars(found.axis, counts.buckets, most, f"{name}, {{}}: {{}} {noun}", look))
+        marks = tuple(_bars(found.axis, counts.buckets, most, name, noun, look))
         shown.append(Lane(name, marks, f"{name}: {remark}, {_peak(found.axis, counts)}", remark, size="mid"))
     heads = [title.rsplit(" ", 1)[-1], noun, *(["tokens"] if tokens else []), "most in one bucket"]
     rows = [
@@ -160,7 +160,7 @@ def counted(
         for name, counts in drawn
     ]
     told = table(heads, rows, caption=f"{title}: totals")
-    scale = f"Bars count {noun} in each {found.axis.width}; each lane has a scale of its own. "
+    scale = f"Bars count {noun} in every {found.axis.width}; each lane has a scale of its own. "
     return lanes(title, shown, tuple(found.axis.ticks()), axis="UTC", note=scale + note, table=told)
 
 
@@ -181,14 +181,18 @@ def _peak(axis: TimeAxis, counts: Counts) -> str:
 
 
 def _bars(
-    axis: TimeAxis, values: Mapping[int, float], most: float, told: str, look: int, form: str = ","
+    axis: TimeAxis, values: Mapping[int, float], most: float, name: str, noun: str, look: int
 ) -> Iterator[Mark]:
+    """Yield a bar for each bucket that has anything; ``noun`` "" is for shares."""
     for bucket in sorted(values):
+        value = values[bucket]
+        if not value:
+            continue
         left, right = axis.edges(bucket)
         gap = _GAP * (right - left)
-        high = _CEILING * values[bucket] / most if most else 0.0
-        text = told.format(axis.name(bucket), format(values[bucket], form))
-        yield Mark(left + gap, right - gap, text, "bar", 0.0, high, look)
+        figure = _number(int(value), noun) if noun else f"{value:.1%}"
+        told = f"{name}, {axis.name(bucket)}: {figure}"
+        yield Mark(left + gap, right - gap, told, "bar", 0.0, _CEILING * value / most, look)
 
 
 def share(found: Period) -> str:
@@ -207,7 +211,7 @@ def share(found: Period) -> str:
         _one(axis, "tokens written", found.generated, "tokens", 1),
         Lane(
             "steered share",
-            tuple(_bars(axis, part, 1.0, "steered share, {}: {}", 2, ".1%")),
+            tuple(_bars(axis, part, 1.0, "steered share", "", 2)),
             f"steered share: {whole:.1%} of all tokens",
             f"{whole:.1%} of all tokens",
             (Level(_CEILING, "100 %"),),
@@ -226,13 +230,13 @@ def share(found: Period) -> str:
     ]
     heads = [f"{axis.width} from, UTC", "requests", "tokens", "steered", "share"]
     told = table(heads, rows, caption="Requests, tokens and steered share over time")
-    note = f"In each {axis.width}. Requests count when they were admitted, tokens when their request ended."
+    note = f"In every {axis.width}. Requests count when they were admitted, tokens when their request ended."
     return lanes("Requests and steered share", shown, tuple(axis.ticks()), axis="UTC", note=note, table=told)
 
 
 def _one(axis: TimeAxis, name: str, counts: Counts, noun: str, look: int) -> Lane:
     most = max(counts.buckets.values(), default=0)
-    marks = tuple(_bars(axis, counts.buckets, most, f"{name}, {{}}: {{}}", look))
+    marks = tuple(_bars(axis, counts.buckets, most, name, noun, look))
     told = f"{name}: {counts.total:,}, {_peak(axis, counts)}"
     return Lane(name, marks, told, f"{_number(counts.total, noun)}; at most {most:,} in a bar", size="mid")
 

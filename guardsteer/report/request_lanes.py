@@ -177,7 +177,8 @@ def _summary(spans: Sequence[str], row: RowRecord, words: tuple[str, str]) -> st
     if list(spans) == [_plain_steps(0, row.steps)]:
         return f"{words[0]} throughout"
     more = f" and {len(spans) - _MOST_SPANS} times more" if len(spans) > _MOST_SPANS else ""
-    return f"{words[0]}, steps {', '.join(spans[:_MOST_SPANS])}{more}"
+    step = "step" if len(spans) == 1 and spans[0].isdigit() else "steps"
+    return f"{words[0]}, {step} {', '.join(spans[:_MOST_SPANS])}{more}"
 
 
 def _stated_table(rows: Sequence[Sequence[str]], heads: Sequence[str], caption: str) -> str:

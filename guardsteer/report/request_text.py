@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from itertools import groupby
 
@@ -74,12 +75,15 @@ def _notices(row: RowRecord, prompt: Passage | None, output: Passage | None) -> 
 def _output_tokens(row: RowRecord, acting: Sequence[Activation], output: Passage | None) -> list[Token]:
     count = row.ended.generated_tokens if row.ended is not None else row.steps + 1
     pieces = output.pieces if output is not None and output.pieces is not None else None
+    halts = [halt.position for halt in row.halts if halt.mode == "enforce"]
     tokens = []
     for place in range(count):
         step, over = writer_of(row, place), row.prompt_tokens - 1 + place
         piece = pieces[place] if pieces is not None and place < len(pieces) else ""
         active = tuple(each for each in acting if each.covers(over))
-        tokens.append(Token(row.prompt_tokens + place, step, piece, active))
+        position = row.prompt_tokens + place
+        fallback = bool(halts) and position >= min(halts)
+        tokens.append(Token(position, step, piece, active, fallback=fallback))
     return tokens
 
 
@@ -102,7 +106,7 @@ def _passage(
 
 
 def _places(row: RowRecord, drawn: Shading, tokens: Sequence[Token]) -> str:
-    shown = [Token(t.position, t.step, f"{t.position} ", t.active) for t in tokens[:_MOST_PLACES]]
+    shown = [replace(t, piece=f"{t.position} ") for t in tokens[:_MOST_PLACES]]
     more = f'<p class="note">The first {_MOST_PLACES:,} of {len(tokens):,} tokens.</p>'
     lead = '<span class="lead">Positions of the tokens that were written</span>'
     body = f'<div class="said num">{lead}{drawn.tokens(shown, _happened(row))}</div>'

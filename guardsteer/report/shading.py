@@ -44,13 +44,17 @@ padding:.1rem .3rem;margin:0 .2rem;white-space:nowrap;text-decoration:none}
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token at ``position``, chosen in ``step``: its text, and what acted in the pass that chose it."""
+    """A token at ``position``, chosen in ``step``: its text, and what acted in the pass that chose it.
+
+    A token of the policy's ``fallback`` was chosen by nobody: the row was halted before.
+    """
 
     position: int
     step: int
     piece: str
     active: tuple[Activation, ...]
     prompt: bool = False
+    fallback: bool = False
 
     @property
     def kind(self) -> tuple[tuple[str, float, str], ...]:
@@ -182,6 +186,8 @@ def _token_told(token: Token) -> str:
     )
     if token.prompt:
         return f"prompt token at position {token.position}\n{active}"
+    if token.fallback:
+        return f"token at position {token.position}, of the policy's fallback\n{active}"
     where = f"in step {token.step} by the pass over position {token.position - 1}"
     return f"token at position {token.position}, chosen {where}\n{active}"
 

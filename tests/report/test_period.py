@@ -157,7 +157,7 @@ def test_bars_are_as_high_as_what_they_count_and_stand_at_its_time(tmp_path: Pat
         events += [start(f"r-{place}", time_ns=act.time_ns), act, ended(act, 9)]
     page = made(write(tmp_path, events), until_ns=FIRST_NS + 406 * _S)
     bars = [mark for mark in page.marks if mark.told.startswith("empathy, ")]
-    assert [mark.told.rpartition(": ")[2] for mark in bars] == ["5 activations", "1 activations"]
+    assert [mark.told.rpartition(": ")[2] for mark in bars] == ["5 activations", "1 activation"]
     assert bars[0].number("height") == pytest.approx(5 * bars[1].number("height"), abs=0.01)
     assert bars[0].number("left") < 3
     assert bars[1].number("left") > 95

@@ -233,6 +233,8 @@ def test_halts_errors_and_late_classifiers_are_marked_by_form_and_in_words(tmp_p
     assert "soft" in forms["steps 2 to 4: mood was late, its earlier scores stood"]
     assert "generation failed: RuntimeError: out of memory" in page.text
     assert len(page.table("What else happened").rows) == 5
+    fallback = [token.told for token in page.tokens if "of the policy's fallback" in token.told]
+    assert len(fallback) == len(page.tokens) - 5
     assert (
         "halted" in page.text[page.text.index("Positions of the tokens") : page.text.index("Token by token")]
     )
