@@ -13,7 +13,7 @@ import torch
 import guardsteer
 from guardsteer.audit import open_journal, read
 from guardsteer.errors import ReplayError
-from guardsteer.evaluate.replay import Stage, read_log, replay
+from guardsteer.evaluate.replay import Changes, Stage, read_log, replay
 from guardsteer.evaluate.replay.telling import format_replay
 from tests.evaluate.recordings import KEY, POLICIES, Call, Recording, draw_call, record, threads
 from tests.models import PAD
@@ -156,7 +156,11 @@ def test_accepted_differences_are_told_and_where_tokens_part(made: Bench, tmp_pa
     assert found.parting is not None
     place = found.parting.token
     assert found.replayed.tokens[:place] == row.tokens[:place]
-    assert found.replayed.tokens[place] != row.tokens[place]
+    assert found.parting.tokens == (row.tokens[place], found.replayed.tokens[place])
+    assert found.parting.tokens[0] != found.parting.tokens[1]
+    assert found.lead is not None
+    assert found.lead > 0
+    assert f"is above the recorded one's by {found.lead:.3g}" in format_replay(found)
     assert "NOT THE SAME from token" in format_replay(found)
     assert changed.replay(row, accept=True).parting is None
 
@@ -265,7 +269,12 @@ def test_other_surroundings_are_told(made: Bench, tmp_path: Path) -> None:
     )
     found = replay(replace(told, attached=there), recording.stage, row.prompts, home=recording.home)
     assert found.same
-    for part in ("torch was 1.0", "the device was cuda:0, is cpu", "attention was eager", "gpu was NVIDIA H200"):
+    for part in (
+        "torch was 1.0",
+        "the device was cuda:0, is cpu",
+        "attention was eager",
+        "gpu was NVIDIA H200",
+    ):
         assert any(part in doubt for doubt in found.doubts)
         assert part in format_replay(found)
 
@@ -328,6 +337,10 @@ def test_the_kill_switch_acts_again_where_it_was_on_all_along_and_is_told_otherw
         assert found.same
         assert found.decisions.same
         assert not found.doubts
+    # What would have been said is asked of a guard that is stopped, too.
+    changes = Changes(without=["pull"], bare=True)
+    found = replay(log.of("stopped"), stage, [PROMPT], home=home, changes=changes)
+    assert [version.parting for version in found.versions] == [None, None]
     assert log.of("after").row.acts
     assert not log.of("stopped").row.acts
     found = replay(log.of("before"), stage, [PROMPT], home=home)

@@ -19,6 +19,7 @@ from guardsteer.audit.keys import keyed_digest
 from guardsteer.core.events import Event, RequestEnded
 from guardsteer.core.policy import Binding, Policy
 from guardsteer.errors import ReplayError, VectorsFightWarning
+from guardsteer.evaluate.replay.differences import stopped_throughout
 from guardsteer.evaluate.replay.forcing import timetable
 from guardsteer.evaluate.replay.places import Batch
 from guardsteer.evaluate.replay.record import Recorded
@@ -31,7 +32,7 @@ from guardsteer.runtime.guard import Guard
 from guardsteer.runtime.kit import Kit
 from guardsteer.runtime.provenance import surroundings_of
 
-__all__ = ["Built", "Notebook", "Stage", "Take", "beside", "binding_of", "build", "perform"]
+__all__ = ["Built", "Notebook", "Stage", "Take", "Witness", "beside", "binding_of", "build", "perform"]
 
 
 class Notebook:
@@ -81,6 +82,24 @@ class Stage:
     def identity(self) -> Fingerprint:
         """Return the model's fingerprint; reads all weights."""
         return fingerprint(self.model, self.tokenizer, blocks=self.blocks)
+
+
+class Witness:
+    """Notes by how much one token's logit is above another's where row ``place`` chooses at ``column``.
+
+    ``lead`` is None before that.
+    """
+
+    def __init__(self, place: int, column: int, one: int, other: int) -> None:
+        self._place, self._column, self._pair = place, column, (one, other)
+        self.lead: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return ``scores: [row, token]`` as they are."""
+        if input_ids.shape[1] == self._column:
+            one, other = scores[self._place, list(self._pair)].tolist()
+            self.lead = one - other
+        return scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +156,12 @@ def perform(
     built: Built | None,
     *,
     forced: bool = False,
-    stopped: bool = False,
+    witness: Witness | None = None,
 ) -> Take:
     """Generate for ``batch`` as the record says; ``built`` None: without a guard.
 
-    ``forced``: the plans are those of the log. ``stopped``: with the kill switch thrown. Raises
-    ``ReplayError`` where no row ended.
+    ``forced``: the plans are those of the log. ``witness`` watches the logits. The kill switch is thrown
+    where it was on all along. Raises ``ReplayError`` where no row ended.
     """
     kwargs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask, **_settings(recorded)}
     sequence = recorded.row.key.sequence
@@ -169,8 +188,10 @@ def perform(
         surroundings=surroundings_of(stage.model),
     )
     with Guard(builder, kit, auditor) as guard, _ready(stage, recorded):
-        if stopped and not forced:
+        if stopped_throughout(recorded) and not forced:
             guard.stop("as it was")
+        if witness is not None:
+            kwargs["logits_processor"] = [witness]
         output = guard.generate(guard=batch.guard, **kwargs)
     stored = notebook.stored()
     ended = [

@@ -9,8 +9,8 @@ from guardsteer.core.policy import Policy
 from guardsteer.errors import ReplayError
 from guardsteer.evaluate.replay.changing import UNCHANGED, Changes, changed
 from guardsteer.evaluate.replay.deciding import compare_acts, compare_decisions
-from guardsteer.evaluate.replay.differences import doubts, stopped_throughout
-from guardsteer.evaluate.replay.playing import Stage, Take, build, perform
+from guardsteer.evaluate.replay.differences import doubts
+from guardsteer.evaluate.replay.playing import Stage, Take, Witness, build, perform
 from guardsteer.evaluate.replay.preparing import TODAY, Scene, prepare
 from guardsteer.evaluate.replay.prompts import Given, find_output
 from guardsteer.evaluate.replay.record import Recorded
@@ -63,12 +63,11 @@ def replay(
         today=today,
     )
     altered = changed(scene.policy, changes) if changes.of_policy else None
-    take = perform(
-        stage, recorded, scene.batch, scene.built, forced=as_recorded, stopped=stopped_throughout(recorded)
-    )
-    said = _said(stage, take)
     told = None if output is None else _checked(stage, recorded, output)
+    take = perform(stage, recorded, scene.batch, scene.built, forced=as_recorded)
+    said = _said(stage, take)
     same = take.ended is not None and take.ended.output_digest == recorded.ended.output_digest
+    parting = None if same or told is None else _parting(stage, told, said)
     row = _row(take, recorded, "")
     decisions = (compare_acts if as_recorded else compare_decisions)(recorded.row, row)
     return Replay(
@@ -79,7 +78,8 @@ def replay(
         company=scene.batch.company,
         as_recorded=as_recorded,
         same=same,
-        parting=None if same or told is None else _parting(stage, told, said),
+        parting=parting,
+        lead=None if parting is None else _lead(scene, parting, forced=as_recorded),
         replayed=said,
         recorded=said if same else told,
         decisions=decisions,
@@ -89,6 +89,18 @@ def replay(
         today=None if scene.today is None else _verdict(recorded, take, scene.today),
         notes=recorded.notes,
     )
+
+
+def _lead(scene: Scene, parting: Parting, *, forced: bool) -> float | None:
+    """Return by how much the replay's token was above the recorded one; None where chance decided, too."""
+    recorded = scene.recorded
+    drawn = recorded.samples or recorded.started.settings.get("num_beams") not in (None, 1)
+    if drawn or not parting.tokens or recorded.row.revisions:
+        return None
+    theirs, ours = parting.tokens
+    witness = Witness(scene.batch.place, scene.batch.width + parting.token, ours, theirs)
+    perform(scene.stage, recorded, scene.batch, scene.built, forced=forced, witness=witness)
+    return witness.lead
 
 
 def _versions(scene: Scene, altered: Policy | None, changes: Changes, said: Said) -> Iterable[Version]:
@@ -155,4 +167,5 @@ def _parting(stage: Stage, one: Said, other: Said) -> Parting | None:
         said.text[len(both) :] if said.text.startswith(both) else _text(stage, said.tokens[place:])
         for said in (one, other)
     ]
-    return Parting(place, both, *rest)
+    pair = () if place == end else (one.tokens[place], other.tokens[place])
+    return Parting(place, pair, both, *rest)

@@ -20,9 +20,13 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """Two texts that are the same up to ``token``: what both begin with, and how each goes on."""
+    """Two texts that are the same up to ``token``: what both begin with, and how each goes on.
+
+    ``tokens`` are the two that differ; () where one text ends there.
+    """
 
     token: int
+    tokens: tuple[()] | tuple[int, int]
     both: str
     one: str
     other: str
@@ -56,10 +60,11 @@ class Replay:
     """One row generated again.
 
     ``same``: the tokens are those that were recorded, by their digest. ``parting`` from the recorded tokens;
-    None where none is, or these are not at hand. ``recorded`` are these, where they are. ``decisions``: where
-    flags, rules and plans were others than recorded. ``as_recorded``: plans were taken from the log, and
-    nothing was decided. ``accepted`` are the mismatches that were overlooked; ``doubts`` say why tokens may
-    differ and, where they do, why they did.
+    None where none is, or these are not at hand. ``lead``: by how much the logit of the replay's token is
+    above that of the recorded one there; None where chance decided, too, or text was taken back. ``recorded``
+    are the recorded tokens, where they are at hand. ``decisions``: where flags, rules and plans were others
+    than recorded. ``as_recorded``: plans were taken from the log, and nothing was decided. ``accepted`` are
+    the mismatches that were overlooked; ``doubts`` say why tokens may differ and, where they do, why they did.
     """
 
     request: str
@@ -70,6 +75,7 @@ class Replay:
     as_recorded: bool
     same: bool
     parting: Parting | None
+    lead: float | None
     replayed: Said
     recorded: Said | None
     decisions: Decisions

@@ -61,6 +61,8 @@ def _tokens(found: Replay) -> Iterator[str]:
     else:
         yield f"tokens      NOT THE SAME from token {found.parting.token} on"
         yield from _sides(found.parting, "recorded", "replayed")
+        if found.lead is not None:
+            yield f"  there the replayed token's logit is above the recorded one's by {found.lead:.3g}"
     yield from (f"  because {doubt}" for doubt in found.doubts)
     if not found.doubts:
         yield "  nothing explains it: all that decides tokens is as it was recorded"
