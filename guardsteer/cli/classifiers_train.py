@@ -34,7 +34,12 @@ def add(actions: frame.Subparsers) -> None:
     )
     what.add_argument("--data", metavar="FILE", type=Path, help="CSV with a header, or JSON Lines")
     add("--sets", metavar="DIR", type=Path, help="folder of the public sets that a recipe names")
-    add("--encoder", metavar="DIR", type=Path, help="the exported encoder that a stack's recipe names")
+    add(
+        "--encoder",
+        metavar="DIR",
+        type=Path,
+        help="train on the embeddings of this exported encoder, in place of words (a recipe names which)",
+    )
     add("--out", metavar="DIR", type=Path, required=True, help="folder to write")
     add("--report", metavar="FILE", type=Path, help="write the evaluation as one HTML page (recipes alone)")
     table = parser.add_argument_group("with --data")
@@ -61,7 +66,7 @@ def add(actions: frame.Subparsers) -> None:
         "--read",
         default="sentences",
         metavar="WHEN",
-        help="where a pipeline reads: prompt, sentences or 'every N' words (default: sentences)",
+        help="where a pipeline or encoder reads: prompt, sentences or 'every N' words (default: sentences)",
     )
     add(
         "--prefixes",
@@ -126,9 +131,7 @@ def _built(args: argparse.Namespace) -> tuple[Evaluation, dict[str, Any]]:
             )
         evaluation = train_stack(recipe, args.sets, args.encoder, args.out, frame.progress).evaluation
     else:
-        if args.encoder is not None:
-            raise ClassifierError(f"{recipe}: its recipe names no encoder; leave --encoder out")
-        evaluation = train_recipe(recipe, args.sets, args.out, frame.progress).evaluation
+        evaluation = train_recipe(recipe, args.sets, args.out, frame.progress, args.encoder).evaluation
     return evaluation, read_card(args.out).model_dump(mode="json")["metrics"]
 
 
@@ -139,9 +142,9 @@ def _from_table(args: argparse.Namespace) -> int:
     from guardsteer.lab.classifiers.pipelines import named_pipeline, train_pipeline
     from guardsteer.lab.classifiers.train import train
 
-    if args.report is not None or args.sets is not None or args.encoder is not None:
+    if args.report is not None or args.sets is not None:
         raise ClassifierError(
-            "--sets, --encoder and --report go with --recipe; evaluate a table with: classifiers eval --data"
+            "--sets and --report go with --recipe; evaluate a table with: classifiers eval --data"
         )
     name = args.name or args.out.resolve().name
     about = About(name, "1", args.description, args.licence, tuple(args.source))
@@ -173,7 +176,15 @@ def _settings(args: argparse.Namespace) -> Settings:
             "--ngrams must be two numbers, the first no larger, --features at least 1, --prefixes and --seed "
             f"at least 0; got {shortest} {longest}, {args.features}, {args.prefixes}, {args.seed}"
         )
+    if args.encoder is not None and args.pipeline is not None:
+        raise ClassifierError("--encoder and --pipeline each say what is fitted; give one of them")
+    encoder = None
+    if args.encoder is not None:
+        from guardsteer.lab.classifiers.encoders.embedding import open_embedding
+
+        encoder = open_embedding(args.encoder, read=args.read)
     return Settings(
+        encoder=encoder,
         vectorizer="hashing" if args.hashing else "tfidf",
         analyzer=args.analyzer,
         normalise=args.normalise,

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,11 @@ from guardsteer.lab.classifiers.data import Example, Part, part_of
 from guardsteer.lab.classifiers.groups import groups_of
 from guardsteer.lab.metrics.agreement import metrics_for, operating_points, with_intervals
 
+if TYPE_CHECKING:
+    from guardsteer.lab.classifiers.encoders.embedding import Embedding
+
 __all__ = [
+    "OF_WORDS",
     "PARTS",
     "About",
     "Numbers",
@@ -40,6 +44,15 @@ __all__ = [
 PARTS: tuple[Part, ...] = ("train", "tune", "test")
 
 Numbers = NDArray[np.int64]
+
+OF_WORDS = frozenset(
+    {
+        *("vectorizer", "analyzer", "ngrams", "max_features", "min_count", "lowercase", "strip_accents"),
+        *("normalise", "sublinear_tf", "use_idf", "binary", "norm", "shortest_word"),
+        *("windows", "fragments", "mined", "encoder"),
+    }
+)
+"""Settings that say nothing where embeddings are trained on."""
 
 _MAX_ITERATIONS = 2000
 
@@ -70,6 +83,7 @@ class Settings:
     tuning rows (Platt, 1999; with several labels, by one temperature: Guo et al., 2017).
     ``windows``: the newest words alone are read, so what is trained on are ``fragments`` of each text, as
     long as a window, and in ``mined`` rounds more the windows of negative texts that were scored highest.
+    ``encoder``: its embeddings are trained on in place of words, and nothing that is said of words counts.
     """
 
     vectorizer: Literal["tfidf", "hashing"] = "tfidf"
@@ -100,6 +114,7 @@ class Settings:
     windows: Windows | None = None
     fragments: int = 4
     mined: int = 2
+    encoder: Embedding | None = None
 
 
 @dataclass(frozen=True, slots=True)

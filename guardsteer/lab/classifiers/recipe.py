@@ -98,6 +98,15 @@ class _Windows(_Closed):
         return Windows(every=self.every, open=self.open, shortest=self.shortest)
 
 
+class _Encoder(_Closed):
+    """The encoder whose embeddings are trained on in place of words, by name; the rest as on its card."""
+
+    name: _Line
+    read: Annotated[str, Field(pattern=r"^(prompt|sentences|every [1-9][0-9]{0,5})$")] = "sentences"
+    window: Annotated[int, Field(ge=8)] | None = None
+    over: Literal["max", "mean"] = "mean"
+
+
 class _Split(_Closed):
     tune: _Share = 0.15
     test: _Share = 0.15
@@ -123,6 +132,7 @@ class ClassifierRecipe(_Closed):
     model: _Model = _Model()
     prefixes: _Prefixes = _Prefixes()
     windows: _Windows | None = None
+    encoder: _Encoder | None = None
     split: _Split = _Split()
     target_false_positive_rate: Annotated[float, Field(gt=0.0, lt=0.5, strict=False)] = 0.01
     seed: Annotated[int, Field(ge=0)] = 0
@@ -136,6 +146,12 @@ class ClassifierRecipe(_Closed):
                 raise ValueError(
                     f"{field} names {value!r}, which no source has; labels: {', '.join(sorted(labels))}"
                 )
+        if self.encoder is not None and (
+            self.windows is not None or self.model.kind == "sgd" or "vectorizer" in self.model_fields_set
+        ):
+            raise ValueError(
+                "with an encoder there are no vectorizer and no windows, and the model is logistic"
+            )
         return self
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from guardsteer.classify.windows import Windows, highest
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.fitting import Numbers, Settings, fit
 from guardsteer.lab.classifiers.prefixes import cut, openings_of, pieces_of, prefixes_of, spliced, windows_of
+
+if TYPE_CHECKING:
+    from guardsteer.lab.classifiers.encoders.embedding import Embedding
 
 __all__ = ["Fitted", "Texts", "as_streamed", "fit_texts", "judged_text"]
 
@@ -38,15 +41,18 @@ class Fitted:
     A calibrated decision is ``slope * decision + offset``.
     """
 
-    vectorizer: TfidfVectorizer | HashingVectorizer
+    vectorizer: Any
     model: LogisticRegression | SGDClassifier
     penalty: float
     slope: float = 1.0
     offset: float = 0.0
     windows: Windows | None = None
+    encoder: Embedding | None = None
 
     def predict(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the outputs' probabilities [row, output]: with two classes that of the second alone."""
+        if self.encoder is not None:
+            return self.encoder.predict(self.model, texts)
         return highest(self._whole, texts, self.windows) if self.windows else self._whole(texts)
 
     def _whole(self, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -75,13 +81,13 @@ def fit_texts(train: Texts, tune: Texts, settings: Settings) -> Fitted:
                 held[0] = (vectorizer.transform(shown[0][0]), shown[0][1])
                 _, model = fit(held[0], held[1], replace(settings, penalties=(penalty,)))
         if not settings.calibrated:
-            return Fitted(vectorizer, model, penalty, windows=settings.windows)
+            return Fitted(vectorizer, model, penalty, windows=settings.windows, encoder=settings.encoder)
         if not isinstance(model, LogisticRegression):
             raise ClassifierError("only the model 'logistic' is calibrated; leave calibrated out for 'sgd'")
         slope, offset = _calibration(model.decision_function(held[1][0]), held[1][1])
     model.coef_ = model.coef_ * slope
     model.intercept_ = model.intercept_ * slope + offset
-    return Fitted(vectorizer, model, penalty, slope, offset, settings.windows)
+    return Fitted(vectorizer, model, penalty, slope, offset, settings.windows, settings.encoder)
 
 
 def judged_text(text: str, settings: Settings) -> str:
@@ -165,7 +171,9 @@ def _calibration(decisions: NDArray[np.float64], numbers: Numbers) -> tuple[floa
     return float(np.exp(found.x)), 0.0
 
 
-def _vectorizer(settings: Settings) -> TfidfVectorizer | HashingVectorizer:
+def _vectorizer(settings: Settings) -> Any:
+    if settings.encoder is not None:
+        return settings.encoder
     common = {
         "analyzer": settings.analyzer,
         "ngram_range": settings.ngrams,

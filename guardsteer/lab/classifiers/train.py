@@ -6,10 +6,12 @@ Seeded and reproducible byte for byte on one machine: no clock, no thread, no or
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from guardsteer.classify.encoder_reading import EncoderClassifier
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.classify.windows import WindowedClassifier
@@ -18,6 +20,7 @@ from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, check_examples, digest_examples, distinct
 from guardsteer.lab.classifiers.eval_file import EVALUATION_FILE
 from guardsteer.lab.classifiers.fitting import (
+    OF_WORDS,
     PARTS,
     About,
     Settings,
@@ -29,7 +32,7 @@ from guardsteer.lab.classifiers.fitting import (
 )
 from guardsteer.lab.classifiers.readme import write_readme
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
-from guardsteer.lab.classifiers.text_fitting import fit_texts, judged_text
+from guardsteer.lab.classifiers.text_fitting import Fitted, fit_texts, judged_text
 
 __all__ = ["About", "Example", "Settings", "Training", "train"]
 
@@ -52,23 +55,33 @@ def train(examples: Sequence[Example], settings: Settings, about: About, out: Pa
     fitted = fit_texts(
         (texts["train"], numbers[rows["train"]]), (texts["tune"], numbers[rows["tune"]]), settings
     )
-    training = {
+    training: dict[str, str | int | float | None] = {
         name: value if isinstance(value, (str, int, float, type(None))) else json.dumps(value, default=dict)
-        for name, value in asdict(settings).items()
+        for name, value in asdict(replace(settings, encoder=None)).items()
+        if settings.encoder is None or name not in OF_WORDS
     }
     chosen = {"penalty": fitted.penalty}
     if settings.calibrated:
         chosen |= {"calibration_slope": fitted.slope, "calibration_offset": fitted.offset}
     card = card_of(about, digest=digest_examples(kept), rows=rows, training={**training, **chosen})
-    linear = replace(from_sklearn(fitted.vectorizer, fitted.model, outputs), windows=settings.windows)
-    write_linear(out, linear, card)
-    written = load_folder(out)
-    if not isinstance(written, LinearClassifier | WindowedClassifier):
+    _write(out, fitted, outputs, card)
+    written = load_folder(
+        out, encoders=() if settings.encoder is None else (settings.encoder.encoder.folder,)
+    )
+    if not isinstance(written, LinearClassifier | WindowedClassifier | EncoderClassifier):
         raise ClassifierError(f"{out}: holds another kind of classifier than was written")
     tune, test = ((numbers[rows[part]], written.predict(judged[part])) for part in ("tune", "test"))
     metrics, points = figures(outputs, tune, test, settings.seed)
-    write_linear(out, linear, {**card, "metrics": metrics, "operating_points": points})
+    _write(out, fitted, outputs, {**card, "metrics": metrics, "operating_points": points})
     # An evaluation of what was here before is not one of this.
     (out / EVALUATION_FILE).unlink(missing_ok=True)
     write_readme(out)
     return Training(out, metrics, points, fitted.penalty, fitted.slope, fitted.offset)
+
+
+def _write(out: Path, fitted: Fitted, outputs: Sequence[str], card: Mapping[str, Any]) -> None:
+    if fitted.encoder is not None:
+        fitted.encoder.write(out, fitted.model, outputs, card)
+        return
+    linear = from_sklearn(fitted.vectorizer, fitted.model, outputs)
+    write_linear(out, replace(linear, windows=fitted.windows), card)

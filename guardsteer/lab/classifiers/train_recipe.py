@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardsteer.assets import Catalog
+from guardsteer.classify.encoder_reading import EncoderClassifier
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.classify.windows import WindowedClassifier
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, distinct
+from guardsteer.lab.classifiers.encoders.embedding import open_embedding
 from guardsteer.lab.classifiers.eval_file import write_evaluation
 from guardsteer.lab.classifiers.eval_stream import Streamed
 from guardsteer.lab.classifiers.evaluate import (
@@ -28,7 +30,7 @@ from guardsteer.lab.classifiers.evaluate import (
     sheets_of,
 )
 from guardsteer.lab.classifiers.figures import Floats, threshold_for
-from guardsteer.lab.classifiers.fitting import Numbers, Training, classes_of, split_rows
+from guardsteer.lab.classifiers.fitting import Numbers, Settings, Training, classes_of, split_rows
 from guardsteer.lab.classifiers.prefixes import cut
 from guardsteer.lab.classifiers.readme import write_readme
 from guardsteer.lab.classifiers.recipe import ClassifierRecipe, load_classifier_recipe
@@ -58,6 +60,7 @@ class Built:
 @dataclass(frozen=True, slots=True)
 class _Rows:
     recipe: ClassifierRecipe
+    settings: Settings
     examples: Sequence[Example]
     classes: list[str]
     outputs: list[str]
@@ -74,30 +77,33 @@ class _Rows:
 
     def judged(self, rows: Iterable[Example]) -> list[str]:
         """Return what of examples' texts is scored."""
-        settings = self.recipe.settings
-        return [judged_text(row.text, settings) for row in rows]
+        return [judged_text(row.text, self.settings) for row in rows]
 
     def chosen(self, rows: NDArray[np.int64]) -> list[Example]:
         return [self.examples[row] for row in rows]
 
 
-def train_recipe(folder: Path, data: Path | None, out: Path, told: Told = lambda _: None) -> Built:
+def train_recipe(
+    folder: Path, data: Path | None, out: Path, told: Told = lambda _: None, encoder: Path | None = None
+) -> Built:
     """Train the recipe in ``folder`` into ``out``, evaluate it, and write card, evaluation and README.
 
     The classifier learns from every source for training. For each source that the recipe leaves out, another
-    is trained without it, by the same settings, and judged on that source. Raises ``ClassifierError``.
+    is trained without it, by the same settings, and judged on that source. ``encoder``: the folder of the one
+    that the recipe names. Raises ``ClassifierError``.
     """
     recipe = load_classifier_recipe(folder)
+    settings = _settings(recipe, folder, encoder)
     gathered = gather(recipe, folder if folder.is_dir() else folder.parent, data)
     if not gathered.training:
         raise ClassifierError(f"{folder}: the recipe has no source for training; use classifiers eval")
     told(f"{len(gathered.training)} rows for training, {len(gathered.testing)} for testing")
-    rows = _split(recipe, gathered)
+    rows = _split(recipe, gathered, settings)
     about = replace(recipe.about, sources=gathered.attributions)
-    training = train(gathered.training, recipe.settings, about, out)
+    training = train(gathered.training, settings, about, out)
     told(f"trained with the penalty {training.penalty:g}")
-    written = load_folder(out)
-    if not isinstance(written, LinearClassifier | WindowedClassifier):
+    written = load_folder(out, encoders=() if encoder is None else (encoder,))
+    if not isinstance(written, LinearClassifier | WindowedClassifier | EncoderClassifier):
         raise ClassifierError(f"{out}: holds another kind of classifier than was written")
     evaluation = _evaluate(rows, written, training, gathered, told)
     write_evaluation(out, evaluation)
@@ -114,20 +120,36 @@ def unseen_rows(folder: Path, data: Path | None, *, every: bool = False) -> list
     gathered = gather(recipe, folder if folder.is_dir() else folder.parent, data)
     if every or not gathered.training:
         return distinct([*gathered.training, *gathered.testing])
-    rows = _split(recipe, gathered)
+    rows = _split(recipe, gathered, recipe.settings)
     return [*rows.chosen(rows.part("test")), *gathered.testing]
 
 
-def _split(recipe: ClassifierRecipe, gathered: Gathered) -> _Rows:
+def _settings(recipe: ClassifierRecipe, folder: Path, encoder: Path | None) -> Settings:
+    """Return how to train, with the encoder that the recipe names."""
+    named = recipe.encoder
+    if named is None:
+        if encoder is not None:
+            raise ClassifierError(f"{folder}: its recipe names no encoder; leave --encoder out")
+        return recipe.settings
+    if encoder is None:
+        raise ClassifierError(
+            f"{folder}: its recipe reads with the encoder {named.name}; name its folder with --encoder DIR "
+            "(guardsteer classifiers export MODEL --out DIR makes one)"
+        )
+    opened = open_embedding(encoder, read=named.read, window=named.window, over=named.over, name=named.name)
+    return replace(recipe.settings, encoder=opened)
+
+
+def _split(recipe: ClassifierRecipe, gathered: Gathered, settings: Settings) -> _Rows:
     kept = distinct(gathered.training)
     classes, outputs = classes_of(kept, recipe.positive)
-    parts, numbers = split_rows(kept, classes, recipe.settings)
-    return _Rows(recipe, kept, classes, outputs, parts, numbers)
+    parts, numbers = split_rows(kept, classes, settings)
+    return _Rows(recipe, settings, kept, classes, outputs, parts, numbers)
 
 
 def _evaluate(
     rows: _Rows,
-    written: LinearClassifier | WindowedClassifier,
+    written: LinearClassifier | WindowedClassifier | EncoderClassifier,
     training: Training,
     gathered: Gathered,
     told: Told,
@@ -180,7 +202,7 @@ def _evaluate(
 
 
 def _streams(
-    rows: _Rows, written: LinearClassifier | WindowedClassifier, value: float
+    rows: _Rows, written: LinearClassifier | WindowedClassifier | EncoderClassifier, value: float
 ) -> tuple[Streamed, ...]:
     tune, test = (_for_streams(rows, rows.part(part)) for part in ("tune", "test"))
     recipe = rows.recipe
@@ -246,7 +268,7 @@ def _left_out(rows: _Rows, name: str, penalty: float) -> tuple[Fitted, Scored]:
     if len(places) > _MOST_LEFT_OUT:
         drawn = np.random.default_rng(rows.recipe.seed).choice(len(places), _MOST_LEFT_OUT, replace=False)
         places = places[np.sort(drawn)]
-    settings = replace(rows.recipe.settings, penalties=(penalty,))
+    settings = replace(rows.settings, penalties=(penalty,))
     train, tune = rows.part("train", without=name), rows.part("tune", without=name)
     missing = set(range(len(rows.classes))) - set(rows.numbers[train].tolist()) & set(
         rows.numbers[tune].tolist()

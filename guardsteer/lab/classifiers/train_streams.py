@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from guardsteer.classify.encoder_reading import EncoderClassifier
 from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.vectorizer import Vectorizer
 from guardsteer.classify.windows import WindowedClassifier
@@ -65,8 +66,12 @@ def streams_of(
     return tuple(found)
 
 
-def as_classifier(fitted: Fitted, outputs: Sequence[str]) -> LinearClassifier | WindowedClassifier:
+def as_classifier(
+    fitted: Fitted, outputs: Sequence[str]
+) -> LinearClassifier | WindowedClassifier | EncoderClassifier:
     """Return what a fitted pair would be if it were written and loaded, without a graph."""
+    if fitted.encoder is not None:
+        return fitted.encoder.classifier(fitted.model, outputs)
     model = from_sklearn(fitted.vectorizer, fitted.model, outputs)
     linear = LinearClassifier(
         vectorizer=Vectorizer(model.settings, vocabulary=model.vocabulary, idf=model.idf),
