@@ -39,6 +39,8 @@ Missing: TypeAlias = Literal["closed", "without"]
 LEAST: Final = 1e-6
 """Probabilities below this, and above one less this, count as this: a stack's log-odds are bounded."""
 
+_MOST: Final = 1 - LEAST
+
 FAR: Final = log((1 - LEAST) / LEAST)
 """The log-odds of one less ``LEAST``."""
 
@@ -58,6 +60,14 @@ class Stack:
 
     def blend(self, values: Sequence[float]) -> Sequence[float]:
         """Return the probabilities [output]; ``values`` holds no nan."""
+        if len(self.bias) == 1:
+            # Most are; as below, without the lists.
+            decision = self.bias[0]
+            for value, center, weights in zip(values, self.center, self.weight, strict=True):
+                if value != 0.0:
+                    held = LEAST if value < LEAST else _MOST if value > _MOST else value
+                    decision += (log(held / (1.0 - held)) - center) * weights[0]
+            return (1.0 / (1.0 + exp(-decision)) if decision > -700.0 else 0.0,)
         decisions = list(self.bias)
         for value, center, weights in zip(values, self.center, self.weight, strict=True):
             if value == 0.0:

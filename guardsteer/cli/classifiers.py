@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
 from guardsteer.cli import classifiers_eval, classifiers_export, classifiers_train, frame
+
+if TYPE_CHECKING:
+    from guardsteer.assets import Catalog
+    from guardsteer.classify.card import Card
 
 __all__ = ["register", "run"]
 
@@ -49,16 +55,30 @@ def _list(args: argparse.Namespace) -> int:
     from guardsteer.classify.card import read_card
 
     catalog = Catalog()
-    cards = [read_card(catalog.find("classifiers", name)) for name in catalog.names("classifiers")]
+    folders = [catalog.find("classifiers", name) for name in catalog.names("classifiers")]
+    cards = [(card := read_card(folder), _encoders(folder, card, catalog)) for folder in folders]
     if args.json:
-        listed = [{"name": card.name, "kind": card.kind, "description": card.description} for card in cards]
+        listed = [
+            {"name": card.name, "kind": card.kind, "description": card.description, "encoders": names}
+            for card, names in cards
+        ]
         frame.emit({"ok": True, "classifiers": listed})
         return 0
-    width = max((len(card.name) for card in cards), default=0)
-    for card in cards:
+    width = max((len(card.name) for card, _ in cards), default=0)
+    kinds = max((len(card.kind) for card, _ in cards), default=0)
+    for card, names in cards:
         first = shorten(_SENTENCE.split(card.description, maxsplit=1)[0], _LONGEST, placeholder=" …")
-        print(f"{card.name:<{width}}  {card.kind:<8}  {first}")
+        print(f"{card.name:<{width}}  {card.kind:<{kinds}}  {first}")
+        if names:
+            needs = f"needs the encoder {', '.join(names)}, which you export: classifiers export --help"
+            print(f"{'':<{width}}  {'':<{kinds}}  {needs}")
     return 0
+
+
+def _encoders(folder: Path, card: Card, catalog: Catalog) -> list[str]:
+    from guardsteer.classify.encoder_needs import encoders_of
+
+    return [f"{each.name} ({each.precision})" for each in encoders_of(folder, card, catalog)]
 
 
 def _show_one(args: argparse.Namespace) -> int:

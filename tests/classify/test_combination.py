@@ -108,7 +108,7 @@ def test_a_stack_is_the_logistic_regression_that_it_was_fitted_as(classes: int) 
 def test_a_member_that_read_nothing_yet_weighs_nothing() -> None:
     """A score of exactly 0.0 counts as the average one, not as proof of the contrary."""
     table = Stack(((1.0,), (1.0,)), (0.0,), (0.5, -2.0), "sigmoid")
-    assert table.blend((0.0, 0.0)) == [0.5]
+    assert list(table.blend((0.0, 0.0))) == [0.5]
     assert table.blend((0.0, 0.9))[0] == pytest.approx(1 / (1 + math.exp(-(math.log(9) + 2))))
 
 
