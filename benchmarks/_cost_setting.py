@@ -21,7 +21,7 @@ from guardsteer.lab.classifiers.train import About, Example, Settings, train
 from guardsteer.steer import Vector, VectorCard, make_vector
 from guardsteer.steer.artifact import ModelBinding
 
-__all__ = ["WIDTH", "Saying", "Setting", "prompts", "said", "setting"]
+__all__ = ["WIDTH", "Saying", "Setting", "known_words", "prompts", "said", "setting"]
 
 WORDS = 31_740
 WIDTH = 288
@@ -240,9 +240,14 @@ class Saying(LogitsProcessor):
         return said
 
 
+def known_words(made: Setting) -> list[int]:
+    """Return the words that the model is made to say, the most frequent first."""
+    draw = random.Random(11)
+    return [draw.randrange(259, len(made.tokenizer)) for _ in range(300)]
+
+
 def said(made: Setting, tokens: int, seed: int = 11) -> list[int]:
     """Return words that recur as a language's do, with frequencies that fall as one over the rank."""
-    draw = random.Random(11)
-    known = [draw.randrange(259, len(made.tokenizer)) for _ in range(500)]
+    known = known_words(made)
     weights = [1 / rank for rank in range(1, len(known) + 1)]
     return random.Random(seed).choices(known, weights, k=tokens)

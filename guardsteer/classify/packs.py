@@ -25,13 +25,17 @@ its last character, empty where Final_Sigma may look past that.
 """
 
 _CACHED_UNITS = 8_192
+_FEW = 2
 _CACHED_CHARACTERS = 32
 
 
 class Packer:
     """Makes and caches packs for the weights [feature, output] of one model; shared by rows and threads."""
 
-    __slots__ = ("_curved", "_flat", "_nothing", "_outputs", "_scaled", "_squares", "_vectorizer", "cache")
+    __slots__ = (
+        *("_curved", "_few", "_flat", "_nothing", "_outputs", "_scaled", "_squares", "_vectorizer"),
+        "cache",
+    )
 
     def __init__(self, vectorizer: Vectorizer, weight: Weights) -> None:
         self._vectorizer = vectorizer
@@ -43,6 +47,7 @@ class Packer:
         self._flat = self._scaled.reshape(-1).data
         self._squares = None if idf is None else (idf * idf).data
         self.cache: Recent[Unit, Pack] = Recent(_CACHED_UNITS)
+        self._few: Recent[tuple[tuple[int, int], ...], Pack] = Recent(_CACHED_UNITS)
         columns, sums = ((),) * self._outputs, (0.0,) * self._outputs
         self._nothing: Pack = ((), (), (), columns) if self._curved else ((), (), (), 0.0, sums)
 
@@ -63,7 +68,17 @@ class Packer:
                 counts[index] = counts.get(index, 0) - count
             if 0 in counts.values():
                 counts = {index: count for index, count in counts.items() if count}
-        return self._pack_counts(counts) if counts else None
+        if not counts:
+            return None
+        if len(counts) > _FEW:
+            return self._pack_counts(counts)
+        # Most pairs of words are new and come to the one word that is known.
+        key = tuple(counts.items())
+        pack = self._few.young.get(key) or self._few.older(key)
+        if pack is None:
+            pack = self._pack_counts(counts)
+            self._few.put(key, pack)
+        return pack
 
     def change(self, opened: Unit | None, units: Sequence[Unit]) -> Pack | None:
         """Return the change where there are ``units`` in the place of the unit that was open."""
