@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from guardsteer.audit import Verification, read
+from guardsteer.audit import SegmentBegan, StreamClosed, Verification, read
 from guardsteer.audit.chain import segment_name
 from guardsteer.audit.files import list_log
 from guardsteer.audit.records import decode_record
 from guardsteer.errors import AuditError
-from guardsteer.pages.page import facts, page, table, verdict
+from guardsteer.pages.page import facts, page, table, unfold, verdict
 from guardsteer.report.axis import clock, time_axis
 from guardsteer.report.period_data import Period, tally
 from guardsteer.report.period_lanes import counted, in_force, share, trouble
@@ -41,9 +41,11 @@ def period_page(
     holds). ``verification`` and ``made_ns`` are as for ``request_page``. The page's size does not grow with
     the log. Raises ``AuditError`` where the log holds no record of that time.
     """
-    bounds = list(_bounds(Path(directory)))
-    if not bounds:
+    ends = list(_ends(Path(directory)))
+    if not ends:
         raise AuditError(f"{os.fspath(directory)}: the log holds no record")
+    # A stream may stand open for long before and after anything happens.
+    bounds = [time_ns for time_ns, happened in ends if happened] or [time_ns for time_ns, _ in ends]
     first = max(min(bounds), since_ns) if since_ns is not None else min(bounds)
     last = min(max(bounds), until_ns - 1) if until_ns is not None else max(bounds)
     if last < first:
@@ -64,8 +66,8 @@ def _period(found: Period) -> str:
     return f"{first} to {last[11:] if first[:10] == last[:10] else last} UTC"
 
 
-def _bounds(directory: Path) -> Iterator[int]:
-    """Yield times between which the log's records lie, from the ends of its segments."""
+def _ends(directory: Path) -> Iterator[tuple[int, bool]]:
+    """Yield times of records at the ends of segments, and whether more happened than that a stream began."""
     for stream, numbers in list_log(directory).streams.items():
         for number in numbers:
             path = directory / segment_name(stream, number)
@@ -79,9 +81,10 @@ def _bounds(directory: Path) -> Iterator[int]:
                 raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from error
             for line in lines:
                 try:
-                    yield decode_record(line).time_ns
+                    record = decode_record(line)
                 except ValueError:
                     continue
+                yield record.time_ns, not isinstance(record, SegmentBegan | StreamClosed)
 
 
 def _parts(found: Period, verification: Verification | None, made_ns: int | None) -> list[str]:
@@ -190,7 +193,8 @@ def _tenants(found: Period) -> str:
         )
     more = len(found.requests_of) - len(rows)
     caption = "Tenants by requests" + (f"; {more:,} more are not listed" if more > 0 else "")
-    return table(["tenant", "requests", "activations", "tokens"], rows, caption=caption) if rows else ""
+    listed = table(["tenant", "requests", "activations", "tokens"], rows, caption=caption) if rows else ""
+    return unfold("Tenants by requests, as a table", listed) if rows else ""
 
 
 def _streams(verification: Verification | None) -> str:

@@ -229,7 +229,7 @@ def _strength_marks(each: Acting, axis: StepAxis, look: int, zero: float, scale:
 
 
 def _strength_told(each: Acting) -> str:
-    cut = f", {each.began.requested:g} asked for, cut by {' and '.join(each.began.limits) or 'a bound'}"
+    cut = f", {each.began.requested:g} asked for, {_cut(each)}"
     return (
         f"{strength_text(each.began)} for {each.began.rule}: {_positions(each)}, "
         f"{_steps(each.first_step, each.last_step)}"
@@ -240,11 +240,7 @@ def _strength_told(each: Acting) -> str:
 
 
 def _strength_row(each: Acting) -> list[str]:
-    asked = (
-        ""
-        if each.began.requested == each.began.applied
-        else f"{each.began.requested:g} ({', '.join(each.began.limits)})"
-    )
+    asked = "" if each.began.requested == each.began.applied else f"{each.began.requested:g} ({_cut(each)})"
     positions = str(each.first) if each.first == each.last else f"{each.first} to {each.last}"
     return [
         f"{each.began.operator} {each.began.vector}",
@@ -276,6 +272,11 @@ def _happening(each: Happening, axis: StepAxis) -> Mark:
         return Mark(axis.step(each.first), axis.step(each.last + 1), each.told, "soft", look=1)
     middle = axis.middle(each.first)
     return Mark(middle, middle, each.told, each.form, 0.5, ghost=each.shadow)
+
+
+def _cut(each: Acting) -> str:
+    limits = each.began.limits
+    return f"cut by {' and '.join(limits)}" if limits else "less by its schedule"
 
 
 def _positions(each: Acting) -> str:

@@ -300,6 +300,13 @@ def test_whether_the_log_is_whole_is_said_first(tmp_path: Path) -> None:
     assert "The record is whole" not in changed.text
 
 
+@pytest.mark.parametrize("every", [1, 3600])
+def test_a_period_is_that_of_what_happened_not_of_streams_that_stood_open(every: int, tmp_path: Path) -> None:
+    page = read_page(period_page(write(tmp_path, traffic(10, every * _S))))
+    assert page.headings[0][1].startswith("Audit of 2026-11-18 11:06:40 to ")
+    assert "2026-11-2" not in page.headings[0][1]
+
+
 def test_an_empty_log_and_a_log_of_no_requests_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(AuditError, match="the log holds no record"):

@@ -247,7 +247,7 @@ def test_what_a_bound_cut_and_what_is_in_shadow_is_told_apart_from_what_acted(tm
     page = made(write(tmp_path, timed(events)))
     assert told_strengths(page) == {position: {"calm": 0.3} for position in range(9, 13)}
     acts = page.table("What acted, with exact strengths")
-    assert acts.column("asked for") == ["0.8 (max_strength, budget)", ""]
+    assert acts.column("asked for") == ["0.8 (cut by max_strength and budget)", ""]
     assert acts.column("mode") == ["enforce", "shadow"]
     ghosts = [mark for mark in page.marks if "ghost" in mark.classes and "bar" in mark.classes]
     assert len(ghosts) == 2
