@@ -50,9 +50,8 @@ def test_many_marks_are_one_stop_of_the_keyboard(count: int, stops: int) -> None
 
 def test_no_text_becomes_markup() -> None:
     lane = Lane(HOSTILE, (Mark(0, 1, HOSTILE, text=HOSTILE),), HOSTILE, HOSTILE, (Level(0.5, HOSTILE),))
-    found = read_page(
-        page(HOSTILE, [lanes(HOSTILE, [lane], (Tick(0.1, HOSTILE),), axis=HOSTILE, note=HOSTILE)])
-    )
+    body = lanes(HOSTILE, [lane], (Tick(0.1, HOSTILE),), axis=HOSTILE, note=HOSTILE)
+    found = read_page(page(HOSTILE, ["<h2>Part</h2>", body]))
     assert "<script" not in found.source
     assert found.marks[0].told == HOSTILE
     assert found.text.count(HOSTILE) >= 6
