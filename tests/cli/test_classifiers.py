@@ -322,4 +322,6 @@ def test_show_lists_all_and_prints_one(mood: Path, capsys: pytest.CaptureFixture
     assert told["card"]["name"] == "mood"
     assert told["evaluation"]["thresholds"]
     assert main(["classifiers", "show", "--json"]) == 0
-    assert {"name", "kind", "description"} == set(json.loads(capsys.readouterr().out)["classifiers"][0])
+    listed = json.loads(capsys.readouterr().out)["classifiers"]
+    assert {"name", "kind", "description", "encoders"} == set(listed[0])
+    assert not listed[0]["encoders"]
