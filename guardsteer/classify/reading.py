@@ -62,16 +62,19 @@ class Reader(Protocol):
         """Return the n-grams of a unit, repeated as often as they occur."""
 
 
-def make_reader(analyzer: Analyzer, shortest: int, longest: int, longest_term: int = 0) -> Reader:
+def make_reader(
+    analyzer: Analyzer, shortest: int, longest: int, longest_term: int = 0, shortest_word: int = 2
+) -> Reader:
     """Return the reader of an analyzer with n-grams of ``shortest`` to ``longest`` words or characters.
 
     ``longest_term``: characters in the longest n-gram of the vocabulary, 0 where there is none.
+    ``shortest_word``: letters that a word must have to be one.
     """
     if analyzer == "char_wb":
         return _WordEdgeReader(shortest, longest)
     if analyzer == "char":
         return _CharacterReader(shortest, longest)
-    return _WordReader(shortest, longest, max(_LONG_TOKEN, longest_term))
+    return _WordReader(shortest, longest, max(_LONG_TOKEN, longest_term), shortest_word)
 
 
 def _last(text: str, count: int) -> str:
@@ -211,16 +214,16 @@ _Tokens: TypeAlias = tuple[Any, ...]
 
 
 class _WordReader:
-    """``word``: n-grams of words of two or more letters, digits or underscores.
+    """``word``: n-grams of words of ``least`` or more letters, digits or underscores.
 
     Place: the unfinished word and the words before it that n-grams to come may begin with. Unit: a
     word after those before it.
     """
 
-    __slots__ = ("_long", "_longest", "_shortest", "start")
+    __slots__ = ("_least", "_long", "_longest", "_shortest", "start")
 
-    def __init__(self, shortest: int, longest: int, long: int) -> None:
-        self._shortest, self._longest, self._long = shortest, longest, long
+    def __init__(self, shortest: int, longest: int, long: int, least: int) -> None:
+        self._shortest, self._longest, self._long, self._least = shortest, longest, long, least
         self.start: Place = ("", ())
 
     def read(self, place: Place, text: str) -> tuple[Place, list[Unit]]:
@@ -239,7 +242,7 @@ class _WordReader:
         words = _words(text)
         tail = words.pop() if text and (text[-1].isalnum() or text[-1] == "_") else ""
         for word in words:
-            if len(word) > 1:
+            if len(word) >= self._least:
                 token = word if len(word) <= self._long else self._long_token(previous, word)
                 previous = self._finish(units, previous, token)
         if len(tail) > self._long:
@@ -250,13 +253,13 @@ class _WordReader:
 
     def cut(self, place: Place) -> Place | None:
         tail, previous = place
-        if len(tail) > 1 or isinstance(tail, _LongToken):
+        if len(tail) >= self._least or isinstance(tail, _LongToken):
             previous = (*previous, tail)[-(self._longest - 1) :] if self._longest > 1 else ()
         return "", previous
 
     def open_unit(self, place: Place) -> Unit | None:
         tail, previous = place
-        if isinstance(tail, _LongToken) or len(tail) > 1:
+        if isinstance(tail, _LongToken) or len(tail) >= self._least:
             return (*previous, tail)
         return None
 

@@ -38,7 +38,8 @@ class VectorizerSettings(BaseModel):
     """What decides a text's features; the names are scikit-learn's.
 
     ``ngrams``: shortest and longest n-gram, in words or characters. ``features``: length of the
-    feature vector. ``word`` takes scikit-learn's default token pattern; there are no stop words.
+    feature vector. ``word`` takes words of ``shortest_word`` letters, digits or underscores at least (2:
+    scikit-learn's default token pattern); there are no stop words.
     ``normalise``: what is done to the text first (see ``normalise``); case and accents are part of it.
     """
 
@@ -56,13 +57,15 @@ class VectorizerSettings(BaseModel):
     alternate_sign: bool = False
     features: Annotated[int, Field(ge=1, le=MAX_FEATURES)]
     normalise: Normalise | None = None
+    shortest_word: Literal[1, 2] = 2
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not set: digests of classifiers from before it could be stay as they are."""
         fields: dict[str, Any] = handler(self)
-        if self.normalise is None:
-            fields.pop("normalise", None)
+        for name, unset in (("normalise", None), ("shortest_word", 2)):
+            if fields.get(name) == unset:
+                fields.pop(name, None)
         return fields
 
     @model_validator(mode="after")
@@ -76,6 +79,8 @@ class VectorizerSettings(BaseModel):
             raise ValueError("a tfidf vectorizer has no alternate_sign")
         if self.normalise is not None and (self.strip_accents is not None or not self.lowercase):
             raise ValueError("what normalises folds case and accents: leave lowercase and strip_accents out")
+        if self.shortest_word == 1 and self.analyzer != "word":
+            raise ValueError("shortest_word is for the analyzer word")
         return self
 
     @property
@@ -113,7 +118,10 @@ class Vectorizer:
         self.settings = settings
         self.idf = idf
         reader = make_reader(
-            settings.analyzer, *settings.ngrams, longest_term=max(map(len, vocabulary or ()), default=0)
+            settings.analyzer,
+            *settings.ngrams,
+            longest_term=max(map(len, vocabulary or ()), default=0),
+            shortest_word=settings.shortest_word,
         )
         self.normaliser = Normaliser(settings.normalise) if settings.normalise else None
         self.reader: Reader = NormalisedReader(self.normaliser, reader) if self.normaliser else reader
@@ -189,13 +197,13 @@ def curve(settings: VectorizerSettings, count: int) -> float:
 
 
 _WHITE_RUN = re.compile(r"\s\s+")
-_TOKEN = re.compile(r"\b\w\w+\b")
+_TOKENS = {1: re.compile(r"\b\w+\b"), 2: re.compile(r"\b\w\w+\b")}
 
 
 def _whole_text_grams(settings: VectorizerSettings, text: str) -> list[Gram]:
     shortest, longest = settings.ngrams
     if settings.analyzer == "word":
-        tokens = _TOKEN.findall(text)
+        tokens = _TOKENS[settings.shortest_word].findall(text)
         return [
             " ".join(tokens[start : start + size])
             for size in range(shortest, longest + 1)

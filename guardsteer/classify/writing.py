@@ -17,6 +17,7 @@ from guardsteer.classify.card import CARD_FILE, FORMAT, Measured, parse_card
 from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, build_graph
 from guardsteer.classify.load import VOCABULARY_FILE
 from guardsteer.classify.vectorizer import VectorizerSettings
+from guardsteer.classify.windows import Windows
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import ClassifierError
 
@@ -25,7 +26,10 @@ __all__ = ["LinearModel", "write_card", "write_folder", "write_linear", "write_p
 
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """A trained linear model: ``weight`` [feature, output], ``bias`` [output], ``idf`` [feature] or None."""
+    """A trained linear model: ``weight`` [feature, output], ``bias`` [output], ``idf`` [feature] or None.
+
+    ``windows``: the newest words alone are read.
+    """
 
     settings: VectorizerSettings
     outputs: tuple[str, ...]
@@ -34,6 +38,7 @@ class LinearModel:
     bias: NDArray[np.float64]
     vocabulary: Mapping[str, int] | None = None
     idf: NDArray[np.float64] | None = None
+    windows: Windows | None = None
 
 
 def write_linear(folder: Path, model: LinearModel, about: Mapping[str, Any]) -> None:
@@ -68,6 +73,8 @@ def write_linear(folder: Path, model: LinearModel, about: Mapping[str, Any]) -> 
         "activation": model.activation,
         "vectorizer": settings.model_dump(mode="json"),
     }
+    if model.windows is not None:
+        card["windows"] = model.windows.model_dump(mode="json")
     write_folder(folder, card, files)
 
 
