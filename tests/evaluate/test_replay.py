@@ -12,6 +12,7 @@ import torch
 
 import guardsteer
 from guardsteer.audit import open_journal, read
+from guardsteer.core.events import ClassifierLate
 from guardsteer.errors import ReplayError
 from guardsteer.evaluate.replay import Changes, Stage, read_log, replay
 from guardsteer.evaluate.replay.telling import format_replay
@@ -117,6 +118,56 @@ def test_text_that_the_prompt_has_taken_back_comes_again_as_recorded(
         assert any(not revision.dropped for revision in told.revisions)
         assert recording.replay(row).decisions.same
         found = recording.replay(row, as_recorded=True)
+        assert found.same
+        assert found.decisions.same
+
+
+def test_a_batch_is_as_wide_as_it_was(made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "policy.yaml"
+    home.write_text(POLICIES["steers"])
+    parts: dict[str, Any] = {"vectors": made.vectors, "classifiers": made.classifiers}
+    ids = torch.tensor([[PAD] * 9 + PROMPT[1:], [PAD] * 8 + PROMPT])
+    mask = (torch.arange(15) >= torch.tensor([[9], [8]])).long()
+    names = [{"request": "a"}, {"request": "b"}]
+    with (
+        open_journal(tmp_path / "log", key=KEY) as journal,
+        guardsteer.wrap(made.model, made.tokenizer, policy=home, audit=journal, **parts) as guard,
+    ):
+        guard.generate(ids, attention_mask=mask, guard=names, **GREEDY, pad_token_id=PAD)
+    seen: list[torch.Tensor] = []
+    generate = type(made.model).generate
+
+    def watched(model: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs["attention_mask"])
+        return generate(model, *args, **kwargs)
+
+    monkeypatch.setattr(type(made.model), "generate", watched)
+    told, stage = read_log(read(tmp_path / "log")).of("b"), Stage(made.model, made.tokenizer, KEY, **parts)
+    assert replay(told, stage, [PROMPT], home=home).same
+    assert replay(told, stage, [PROMPT], home=home, alone=True).same
+    assert torch.equal(seen[0], mask)
+    assert torch.equal(seen[1], mask[1:])
+
+
+def test_each_request_is_replayed_under_the_policy_that_it_ran_under(made: Bench, tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    paths = {name: folder / f"{name}.yaml" for name in ("steers", "shapes")}
+    for name, path in paths.items():
+        path.write_text(POLICIES[name])
+    parts: dict[str, Any] = {"vectors": made.vectors, "classifiers": made.classifiers}
+    ids, options = torch.tensor([PROMPT]), {**GREEDY, "pad_token_id": PAD}
+    with (
+        open_journal(tmp_path / "log", key=KEY) as journal,
+        guardsteer.wrap(made.model, made.tokenizer, policy=paths["steers"], audit=journal, **parts) as guard,
+    ):
+        guard.generate(ids, guard={"request": "first"}, **options)
+        guard.reload(paths["shapes"])
+        guard.generate(ids, guard={"request": "second"}, **options)
+    log, stage = read_log(read(tmp_path / "log")), Stage(made.model, made.tokenizer, KEY, **parts)
+    for request, policy in (("first", "steers"), ("second", "shapes")):
+        found = replay(log.of(request), stage, [PROMPT], home=paths[policy])
+        assert found.policy == policy
         assert found.same
         assert found.decisions.same
 
@@ -290,6 +341,17 @@ def test_arguments_that_no_record_holds_are_told(made: Bench, tmp_path: Path) ->
     found = recording.replay(recording.made[0])
     assert not found.same
     assert any("logits_processor" in doubt for doubt in found.doubts)
+
+
+def test_a_classifier_that_was_late_then_is_told(made: Bench, tmp_path: Path) -> None:
+    recording = one(made, tmp_path)
+    row = recording.made[0]
+    told = recording.log.of(row.request)
+    late = ClassifierLate(time_ns=1, request=row.request, sequence=0, step=3, classifier="said", until=5)
+    told = replace(told, row=replace(told.row, late=[late]))
+    found = replay(told, recording.stage, row.prompts, home=recording.home)
+    assert found.doubts == ("the classifier said was late at steps 3 to 5; not now",)
+    assert not replay(told, recording.stage, row.prompts, home=recording.home, as_recorded=True).doubts
 
 
 class Fails(LastCharacters):
