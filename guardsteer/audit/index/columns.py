@@ -85,6 +85,7 @@ FIELDS: tuple[Column, ...] = (
     Column("flag", "VARCHAR", "flag", "name of the flag"),
     Column("up", "BOOLEAN", "up", "whether it went up"),
     Column("score", "DOUBLE", "score", "its signal then"),
+    Column("threshold", "DOUBLE", "threshold", "what the score, after smoothing, was held against"),
     Column("condition", "VARCHAR", "condition", "a comparison of the rules"),
     Column("truth", "VARCHAR", "truth", "true, false or undecided"),
     Column("rule", "VARCHAR", "rule", "id of the rule"),

@@ -164,11 +164,11 @@ class StreamLines:
         payload, stated = parts
         intact = self._hash is None or link(self._hash, payload) == stated
         self._altered += not intact
-        self._hash = stated if stated.isalnum() else None
         # What an altered line says of its number may be what was altered.
         sure = self._jumped or (self._hash is not None and intact)
         self._lines = seq + 1 if sure else self._lines + 1
         self._jumped = False
+        self._hash = stated if stated.isalnum() else None
         body = b"{" + payload[payload.find(b",") + 1 :] + b"}"
         try:
             head = self._decode(body)

@@ -67,7 +67,8 @@ QUALIFY kind = 'activation_began'{having}
 """
 
 _FLAGS = """
-SELECT stream, row_start, request, sequence, tenant, principal, day, time, track, step, flag, up, score
+SELECT stream, row_start, request, sequence, tenant, principal, day, time, track, step, flag, up, score,
+    threshold
 FROM records WHERE kind = 'flag_changed'
 """
 

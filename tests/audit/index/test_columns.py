@@ -19,7 +19,7 @@ BODY_ALONE = {
     "scores", "context", "settings", "binding", "model", "vectors", "classifiers", "versions", "attention",
     "threads", "width", "seed", "rng", "turns", "unrecorded", "heads", "bounds", "keep_norm", "text", "part",
     "key", "keys", "offset", "bytes", "digest", "format", "stream", "number", "previous", "digest_key", "pid",
-    "seal", "schema",
+    "seal", "schema", "kernels",
 }  # fmt: skip
 
 
