@@ -21,6 +21,7 @@ def test_steps_and_positions_stand_in_order_within_the_axis(
     assert abs(places[-1] - 1) < 1e-9
     assert all(one < two for one, two in pairwise(places))
     assert axis.step(0) <= 0.85
+    assert all(abs(axis.step(s) + axis.step(s + 1) - 2 * axis.middle(s)) < 1e-9 for s in range(steps + 1))
     ticks = list(axis.ticks())
     assert 1 <= len(ticks) <= 11
     assert all(0 <= tick.place <= 1 for tick in ticks)
