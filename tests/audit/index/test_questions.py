@@ -52,13 +52,13 @@ def index(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=list(WINDOWS))
+@pytest.fixture(scope="module", params=list(WINDOWS))
 def window(request: pytest.FixtureRequest) -> Window:
     """Return what counts."""
     return WINDOWS[request.param]
 
 
-@pytest.fixture(params=["index", "log"])
+@pytest.fixture(scope="module", params=["index", "log"])
 def tables(request: pytest.FixtureRequest, window: Window, log: Path, index: Path) -> Iterator[Tables]:
     """Return the tables of the index, or of the log itself, in a window."""
     with open_tables([index if request.param == "index" else log], window) as opened:
