@@ -76,7 +76,9 @@ class Generation:
         self._switch = switch
         self.beside = beside
         self.course: Course | None = None
-        self._unlogged = self._dark = self._ending = self.quiet = False
+        self._unlogged = self._dark = self._ending = False
+        # Nothing is done from here on in this pass; nothing was in the one before either.
+        self.quiet = self.rests = False
         self._past = -1
         self._end = 0
         self._fresh = 0
@@ -163,9 +165,10 @@ class Generation:
         self.quiet = quiet = quiet and (beside is None or not beside.points)
         self.wanted = wanted = self._probed if quiet else self.points
         if late:
-            self._due = self.visited if quiet else self.visited + self._behind
+            self._due = self.visited + (0 if quiet else self._behind)
         else:
             self._due = len(wanted)
+        self.rests = quiet and (late or self.rests or self._probes is None)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""

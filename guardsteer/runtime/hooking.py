@@ -88,7 +88,7 @@ class Hooks:
         ids = kwargs.get("input_ids")
         cache = kwargs.get("past_key_values")
         generation.begin_pass(ids if ids is not None or not args else args[0], cache)
-        if generation.quiet is not self._resting:
+        if generation.rests is not self._resting:
             self._turn(generation)
         if generation.course is not None and ids is not None:
             generation.course.close_gaps(kwargs, ids, generation.end, cached=cache is not None)
@@ -101,7 +101,7 @@ class Hooks:
         """
         with self._lock:
             if self._running == 1:
-                self._rest(set(self._points) - generation.wanted)
+                self._rest(set(self._points) - generation.wanted if generation.rests else ())
 
     def _rest(self, resting: Collection[Point]) -> None:
         if not (resting or self._resting):
@@ -118,7 +118,7 @@ class Hooks:
             if generation is None or point not in generation.wanted:
                 return None
             changed = generation.at_point(point, hidden)
-            if self._resting and not generation.quiet:
+            if self._resting and not generation.rests:
                 self._turn(generation)
             return changed
 

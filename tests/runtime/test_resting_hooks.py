@@ -12,8 +12,10 @@ import torch
 from transformers import LogitsProcessor
 
 import guardsteer
-from guardsteer.host import find_layout
-from tests.models import tiny
+from guardsteer.classify.probe import Probe
+from guardsteer.host import find_layout, fingerprint
+from guardsteer.host.hooks import HookSet
+from tests.models import WIDTH, tiny
 from tests.runtime.harness import SPECIAL, batch, byte_tokenizer, policy_file, random_vector
 
 PROMPT = [40, 77, 90, 101]
@@ -87,6 +89,49 @@ def test_generations_at_once_are_what_they_are_alone(guard: Any) -> None:
     # The one that needs none has those of the other in its way, and leaves them on.
     assert found[1][1] == [2] * 8
     assert say(guard, push=False)[1] == [2, *[0] * 7]
+
+
+PROBED = """
+guardsteer: 1
+name: probed
+classifiers: {probe: {use: ./none, on: generation}}
+context: {push: bool}
+vectors: {one: {use: ./none, blocks: [1]}}
+rules: [{id: push, when: "probe.score > 0.5 && request.push", add: {vector: one, strength: 2.0}}]
+"""
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(9.0, [2] * 8), (-9.0, [2, 2, *[1] * 6])])
+def test_what_a_probe_decides_in_the_pass_keeps_hooks_on_from_one_pass_to_the_next(
+    tmp_path: Path, bias: float, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would turn twice a step if they went by what is known before the pass."""
+    model, tokenizer = tiny("llama"), byte_tokenizer()
+    turned: list[bool] = []
+    rest = HookSet.rest
+
+    def counted(hooks: HookSet, resting: bool) -> None:
+        turned.append(resting)
+        rest(hooks, resting)
+
+    monkeypatch.setattr(HookSet, "rest", counted)
+    probe = Probe(
+        name="probe",
+        outputs=("score",),
+        block=0,
+        weight=torch.zeros(1, WIDTH),
+        bias=torch.tensor([bias]),
+        fingerprint=fingerprint(model, tokenizer).digest,
+        digest="b3:" + "0" * 64,
+    )
+    vectors = {"one": random_vector(model, tokenizer, "one", (1,), seed=1)}
+    policy = policy_file(tmp_path, PROBED)
+    with guardsteer.wrap(
+        model, tokenizer, policy=policy, vectors=vectors, classifiers={"probe": probe}
+    ) as guard:
+        turned.clear()
+        assert say(guard, push=True)[1] == expected
+        assert len(turned) <= 2 * len(find_layout(model).blocks)
 
 
 def test_an_error_in_a_generation_wakes_the_hooks(guard: Any) -> None:
