@@ -35,7 +35,8 @@ QUESTIONS: dict[str, Question] = {
         """
 SELECT mode, {by}, count(*) FILTER (kind = 'activation_began') AS activations,
     count(DISTINCT hash(stream, row_start)) AS requests, sum(tokens)::BIGINT AS tokens,
-    round(sum(applied * tokens) / sum(tokens), 4) AS mean_strength, max(applied) AS max_strength
+    round(sum(applied * tokens) / sum(tokens), 4) AS mean_strength,
+    arg_max(applied, abs(applied)) AS strongest
 FROM records WHERE kind IN ('activation_began', 'activation_ended') AND track = ''
 GROUP BY ALL ORDER BY activations DESC, {by}
 """,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from guardsteer.audit import StoredEvent, read
@@ -15,6 +16,7 @@ from guardsteer.core.events import (
     ActivationBegan,
     ActivationEnded,
     ClassifierFailed,
+    Event,
     FlagChanged,
     RequestEnded,
     RequestFailed,
@@ -133,6 +135,22 @@ def test_activations(tables: Tables, window: Window, log: Path) -> None:
         for row in rows(tables, "activations", ("rule", "vector", "tenant", "day"))
     }
     assert got == {key: (counts["activations"], counts["tokens"]) for key, counts in expected.items()}
+
+
+def test_a_strength_that_subtracts_is_told_with_its_sign(tmp_path: Path) -> None:
+    began = next(event for event in events(0) if isinstance(event, ActivationBegan))
+    ended = next(event for event in events(0) if isinstance(event, ActivationEnded))
+    story: list[Event] = []
+    for tokens, applied in ((1, 0.1), (3, -0.6)):
+        story.append(msgspec.structs.replace(began, rule="less", applied=applied))
+        story.append(
+            msgspec.structs.replace(ended, rule="less", applied=applied, tokens=tokens, vector=began.vector)
+        )
+    write(tmp_path / "log", story)
+    with open_tables([tmp_path / "log"]) as tables:
+        (row,) = rows(tables, "activations", ("rule",))
+    assert (row["activations"], row["tokens"], row["strongest"]) == (2, 4, -0.6)
+    assert row["mean_strength"] == pytest.approx((0.1 - 3 * 0.6) / 4)
 
 
 def test_the_steered_share(tables: Tables, window: Window, log: Path) -> None:
