@@ -293,6 +293,15 @@ def test_a_log_read_for_one_request_has_all_that_it_needs(made: Bench, tmp_path:
     assert replace(recording, log=log).replay(row).same
 
 
+def test_a_kill_switch_that_is_on_here_is_refused(
+    made: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = one(made, tmp_path)
+    monkeypatch.setenv("GUARDSTEER_STOP", "1")
+    with pytest.raises(ReplayError, match="unset GUARDSTEER_STOP"):
+        recording.replay(recording.made[0])
+
+
 # --- why tokens may differ ------------------------------------------------------------------------
 
 

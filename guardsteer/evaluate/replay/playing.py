@@ -161,7 +161,7 @@ def perform(
     """Generate for ``batch`` as the record says; ``built`` None: without a guard.
 
     ``forced``: the plans are those of the log. ``witness`` watches the logits. The kill switch is thrown
-    where it was on all along. Raises ``ReplayError`` where no row ended.
+    where it was on all along. Raises ``ReplayError`` where no row ended, or where it is on here.
     """
     kwargs: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask, **_settings(recorded)}
     sequence = recorded.row.key.sequence
@@ -188,6 +188,10 @@ def perform(
         surroundings=surroundings_of(stage.model),
     )
     with Guard(builder, kit, auditor) as guard, _ready(stage, recorded):
+        if guard.stopped:
+            raise ReplayError(
+                "the kill switch is on in this process, so nothing would be steered: unset GUARDSTEER_STOP"
+            )
         if stopped_throughout(recorded) and not forced:
             guard.stop("as it was")
         if witness is not None:

@@ -64,7 +64,7 @@ class Replay:
     above that of the recorded one there; None where chance decided, too, or text was taken back. ``recorded``
     are the recorded tokens, where they are at hand. ``decisions``: where flags, rules and plans were others
     than recorded. ``as_recorded``: plans were taken from the log, and nothing was decided. ``accepted`` are
-    the mismatches that were overlooked; ``doubts`` say why tokens may differ and, where they do, why they did.
+    the mismatches that were overlooked; ``doubts`` say why tokens may differ, or did.
     """
 
     request: str
