@@ -232,8 +232,6 @@ def _settled(pieces: Sequence[str], before: int) -> tuple[int, int]:
     while first >= 2 and len(pieces[first - 1]) == 1 and _single_at(pieces, first - 2, before):
         first -= 2
     attached = before == _SPREAD and first == 1 and len(pieces[0]) == 1
-    if attached and first == end:
-        return 0, before
     if attached or end - first >= 2 * _LEAST_SPREAD:
         return end - 1, _SPREAD
     return first, _BETWEEN if first else before

@@ -58,6 +58,33 @@ def test_a_stream_reads_each_prefix_as_that_prefix_by_itself(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=400, deadline=None)
+@given(text=TEXTS, gap=st.sampled_from([" ", "\n", "  "]), further=st.text(alphabet=ALPHABET, max_size=8))
+@example("a b c", " ", "d")
+@example("r e f u s", " ", "e")
+@example("\u0436", " ", "\u0430")
+@example("\u0436 the", " ", "\u0430")
+def test_a_gap_ends_what_is_open_as_reading_on_does(
+    kind: Normalise, text: str, gap: str, further: str
+) -> None:
+    normaliser = Normaliser(kind)
+    reading, settled = normaliser.read(normaliser.start, text)
+    ended = normaliser.ended(reading)
+    if ended is None:
+        return
+    after, rest_of_it = normaliser.read(ended, gap + further)
+    whole = settled + normaliser.rest(reading) + rest_of_it + normaliser.rest(after)
+    assert whole == normaliser.trace(text + gap + further).text
+
+
+def test_an_ordinary_word_is_ended_by_a_gap() -> None:
+    """Without that, what a token comes to would be cached for each word before it."""
+    reading, _ = SKELETON.read(SKELETON.start, "the boat")
+    assert SKELETON.ended(reading) == SKELETON.start
+    assert SKELETON.ended(SKELETON.read(SKELETON.start, "a")[0]) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=300, deadline=None)
 @given(text=TEXTS)
 def test_each_character_of_the_original_belongs_to_one_of_the_normalised(kind: Normalise, text: str) -> None:
@@ -146,6 +173,23 @@ def test_numbers_and_measures_are_no_leetspeak(text: str) -> None:
 def test_words_of_another_script_alone_are_left(text: str) -> None:
     assert SKELETON(text) == text
     assert UNICODE(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a b c", "a b c"),
+        ("a b c d", "abcd"),
+        ("The end.Next U.S. e.g. this", "the end.next u.s. eg. this"),
+        ("sms\u045f\u043a\u043e", "sms\u045f\u043a\u043e"),
+        ("sms\u043a\u043e", "smsko"),
+        ("\u03a3\u0391\u03a3 \u03a3\u03b1\u03c2", "\u03c3\u03b1\u03c3 \u03c3\u03b1\u03c3"),
+        ("good, no 1000 bees", "good, no 1000 bees"),
+        ("Goooood", "god"),
+    ],
+)
+def test_what_is_taken_for_disguise_and_what_is_not(text: str, read: str) -> None:
+    assert SKELETON(text) == SKELETON.trace(text).text == read
 
 
 def test_a_word_of_twins_alone_is_read_by_the_word_before() -> None:
