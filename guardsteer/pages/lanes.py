@@ -17,7 +17,7 @@ __all__ = ["LANES_STYLE", "LOOKS", "Lane", "Level", "Mark", "Tick", "lanes"]
 
 LOOKS = 6
 """How many colours with patterns there are; look 6 is look 0 again."""
-_NO_ROOM, _EDGE = 0.75, 0.1
+_NO_ROOM, _EDGE, _SHORT = 0.75, 0.1, 4
 _MOST_STOPS = 40
 """A lane with more marks is one stop of the keyboard, not one for each."""
 
@@ -195,7 +195,8 @@ def _mark(mark: Mark, stops: bool) -> str:
 def _axis(ticks: Sequence[Tick], label: str) -> str:
     shown = []
     for tick in ticks:
-        edge = " first" if tick.place < _EDGE else " last" if tick.place > 1 - _EDGE else ""
+        near = _EDGE if len(tick.text) > _SHORT else _EDGE / 5
+        edge = " first" if tick.place < near else " last" if tick.place > 1 - near else ""
         minor = " minor" if tick.minor else ""
         text = escape(tick.text)
         shown.append(f'<span class="tick{edge}{minor}" style="left:{_share(tick.place)}">{text}</span>')

@@ -136,6 +136,15 @@ def test_every_count_is_that_of_the_log(tmp_path: Path) -> None:
     assert sum(map(number, over_time.column("tokens"))) == written
     assert sum(map(number, over_time.column("steered"))) == steered
     assert sum(map(number, over_time.column("requests"))) == 200
+    for _, _, every, part, share in over_time.rows:
+        assert share == (f"{number(part) / number(every):.1%}" if number(every) else "")
+    bars = [mark for mark in page.marks if mark.told.startswith("steered share, ")]
+    for row in over_time.rows:
+        told = [mark for mark in bars if mark.told == f"steered share, {row[0]}: {row[4]}"]
+        assert len(told) == (number(row[3]) > 0)
+        assert not told or told[0].number("height") == pytest.approx(
+            92 * number(row[3]) / number(row[2]), abs=0.01
+        )
     assert f"{steered / written:.1%}" in page.text
     kinds = Counter(line["kind"] for line in log)
     wrong = {row[0]: number(row[1]) for row in page.table("Halts, revisions, errors and gaps").rows}
@@ -146,6 +155,16 @@ def test_every_count_is_that_of_the_log(tmp_path: Path) -> None:
     }
     shadow = sum(line["kind"] == "activation_began" and line.get("mode") == "shadow" for line in log)
     assert number(page.table("Would have acted").rows[0][1]) == shadow > 0
+
+
+def test_what_a_candidate_would_have_done_is_not_counted_as_done(tmp_path: Path) -> None:
+    live = began("empathy", 9, 0.5, time_ns=FIRST_NS)
+    beside = began("praise", 9, 0.5, time_ns=FIRST_NS, track="bolder")
+    events: list[Event] = [start(time_ns=FIRST_NS), start(time_ns=FIRST_NS, track="bolder"), live, beside]
+    events += [ended(live, 9), ended(beside, 9), finish(time_ns=FIRST_NS)]
+    page = made(write(tmp_path, events), until_ns=FIRST_NS + 1)
+    assert [row[:3] for row in page.table("Activations by vector").rows] == [["empathy", "1", "1"]]
+    assert number(page.table("Requests, tokens").rows[0][1]) == 1
 
 
 def test_bars_are_as_high_as_what_they_count_and_stand_at_its_time(tmp_path: Path) -> None:

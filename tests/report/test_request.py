@@ -299,6 +299,7 @@ def test_the_text_is_shown_by_its_tokens_and_held_against_the_log(tmp_path: Path
     write(tmp_path, timed([start(), finish()]))
     right = Said(tuple(range(10)), {0: tuple(range(100, 108))})
     page = made(tmp_path, said=right)
+    assert [token.text for token in page.tokens][:2] == ["#0 ", "#1 "]
     assert "Prompt and answer: the log's keyed digest is that of this text" in page.text
     assert "The record is whole" in page.text
     assert [token.text for token in page.tokens][-1] == "#107 "
@@ -354,6 +355,8 @@ def test_each_row_of_a_request_and_each_candidate_has_its_own_part(tmp_path: Pat
     assert "Row 0, Candidate bolder: what it would have done" in titles
     assert "cannot be worked out again" in page.text
     assert "empathy +0.125 for warm" in page.source
+    acted = page.text[page.text.index("Row 1: what was written") :]
+    assert "empathy +0.125, 3 tokens" in acted
 
 
 def test_who_when_and_under_what_is_told(tmp_path: Path) -> None:
@@ -395,3 +398,36 @@ def test_whatever_acted_the_tokens_tell_it(
     page = made(folder)
     assert told_strengths(page) == raw_strengths(folder)
     assert all(0 <= mark.number("left") <= 100 for mark in page.marks)
+
+
+def test_the_policy_shown_is_the_one_that_the_request_ran_under(tmp_path: Path) -> None:
+    policy = policy_of()
+    other = policy_of(policy.text.replace("name: support", "name: another"))
+    run = story(policy, [UP, {}], context={"tier": 2})
+    page = made(write(tmp_path, timed([adopted(policy), adopted(other), *run])))
+    assert policy.digest in page.text
+    assert "another" not in page.text
+
+
+def test_a_text_with_markup_is_shown_as_it_is_by_its_tokens(tmp_path: Path) -> None:
+    from guardsteer.audit.text import KeptText
+    from guardsteer.core.events import TextKept
+
+    record = TextKept(
+        time_ns=1,
+        request="r",
+        sequence=0,
+        text="t",
+        part="output",
+        key="k",
+        file="f",
+        offset=0,
+        bytes=1,
+        digest="",
+    )
+    kept = KeptText(
+        record, tuple(range(100, 108)), ("<b>", "bold", "</b>", "&amp;", "<script>", "x", "</script>", ".")
+    )
+    page = made(write(tmp_path, timed([start(), finish()])), said=Said(None, {0: kept}))
+    assert [token.text for token in page.tokens] == list(kept.pieces)
+    assert "the log's keyed digest is that of this text" in page.text
