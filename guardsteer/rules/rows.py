@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from guardsteer.core.plan import Plan
 from guardsteer.rules.codegen import Key, State
 from guardsteer.rules.planning import complete_plan, first_plan, with_shadow
-from guardsteer.rules.telling import NOTHING, Change, explained
+from guardsteer.rules.telling import NOTHING, Change, with_missing
 from guardsteer.rules.turning import Moment, Revisions, Setup, Turned, turn
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class RowRules:
         "_sentences",
         "_setup",
         "_step",
+        "_told",
         "_within",
         "_within_base",
         "_within_key",
@@ -56,14 +57,14 @@ class RowRules:
         self._step = self._within_step = -1
         self._sentences = 0
         self._revisions = _NONE
-        self._before = explained(stage.sense, stage.used) if setup.explain else stage.sense
+        # The signals of both stages whose absence is told; None where nobody wants to know.
+        self._told = (stage.used, late.used if late else ()) if setup.explain else None
+        self._before = stage.sense
         self._before_state: State = stage.initial
         self._before_key: Key | None = None
         self._early = Turned.initial(stage)
         self._plan: Plan | None = None
         self._within = late.sense if late is not None else None
-        if late is not None and setup.explain:
-            self._within = explained(late.sense, late.used)
         self._within_state: State = late.initial if late is not None else ()
         self._within_key: Key | None = None
         self._within_base: Turned | None = None
@@ -86,6 +87,8 @@ class RowRules:
         self._step = step = self._step + 1
         self._sentences = sentences
         self._before_state, key = self._before(signals, self._before_state, step, self._fixed, sentences)
+        if self._told is not None and (total := sum(signals)) != total:
+            key = with_missing(key, signals, self._told[0])
         if key == self._before_key:
             self.changes = NOTHING
             return self._plan  # type: ignore[return-value]  # a key is kept together with its plan
@@ -132,6 +135,8 @@ class RowRules:
         self._within_state, key = self._within(
             signals, self._within_state, step, self._fixed, self._sentences
         )
+        if self._told is not None and (total := sum(signals)) != total:
+            key = with_missing(key, signals, self._told[1])
         if key == self._within_key and self._early is self._within_base:
             self.changes = NOTHING
             return self._within_plan  # type: ignore[return-value]  # a key is kept together with its plan

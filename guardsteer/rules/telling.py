@@ -10,9 +10,19 @@ from operator import ne
 from typing import Literal, NamedTuple, TypeAlias
 
 from guardsteer.core.policy import Mode
-from guardsteer.rules.codegen import Fixed, Key, Sense, State
+from guardsteer.rules.codegen import Fixed, Key
 
-__all__ = ["NOTHING", "Change", "Scores", "Told", "Truth", "differing", "explained", "scores_of", "truths_of"]
+__all__ = [
+    "NOTHING",
+    "Change",
+    "Scores",
+    "Told",
+    "Truth",
+    "differing",
+    "scores_of",
+    "truths_of",
+    "with_missing",
+]
 
 Truth: TypeAlias = Literal["", "true", "false", "undecided"]
 Scores: TypeAlias = tuple[tuple[str, int], ...]
@@ -109,20 +119,10 @@ def differing(old: Key, new: Key, count: int) -> Iterable[int]:
     return found
 
 
-def explained(sense: Sense, used: Sequence[int]) -> Sense:
-    """Return ``sense`` with a key that also differs where other signals are missing.
+def with_missing(key: Key, signals: Sequence[float], used: Sequence[int]) -> Key:
+    """Return ``key`` with which of the signals ``used`` are missing, for a step at which some signal is.
 
     So a comparison that hangs on a missing score is told at the step at which it became undecided, also
-    where that changes nothing else. ``used`` are the signals that count.
+    where that changes nothing else.
     """
-
-    def step(
-        signals: Sequence[float], state: State, number: int, fixed: Fixed, sentences: int
-    ) -> tuple[State, Key]:
-        state, key = sense(signals, state, number, fixed, sentences)
-        total = sum(signals)
-        if total == total:
-            return state, key
-        return state, (*key, *(signals[index] != signals[index] for index in used))
-
-    return step
+    return (*key, *(signals[index] != signals[index] for index in used))
