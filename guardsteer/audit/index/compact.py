@@ -23,6 +23,7 @@ from guardsteer.audit.index.manifest import (
     SPILL,
     Indexed,
     Manifest,
+    check_path,
     is_index,
     load_manifest,
     locked,
@@ -181,16 +182,16 @@ class _Run:
         before = self._staged.get(stream) or self.manifest.streams.get(stream, Indexed())
         limit = signed.checkpoint.lines if signed else None
         if limit is not None and limit < before.place.lines:
-            raise _strangers(directory, stream, self._folder)
+            raise _strangers(directory, stream)
         tree = Range() if check else None
         if tree is not None and before.place.lines:
-            _read_again(directory, stream, numbers, before.place, tree, self._folder)
+            _read_again(directory, stream, numbers, before.place, tree)
         lines = StreamLines(directory, stream, numbers, before.place, limit=limit, tree=tree)
         text = signed.note.encode().decode() if signed else ""
         with ThreadPoolExecutor(1) as ahead:
             for batch, place in _read_ahead(ahead, lines.batches(BATCH_ROWS)):
                 if 0 < before.place.lines == batch.seq[0] and not batch.intact[0]:
-                    raise _strangers(directory, stream, self._folder)
+                    raise _strangers(directory, stream)
                 self.writer.add(stream, batch)
                 self._staged[stream] = self._indexed(stream, place, text, before.verified)
                 if self.writer.rows >= self._part_rows:
@@ -243,20 +244,17 @@ def _verified(
     return result.findings, {stream: parse_checkpoint(text.encode()) for stream, text in texts.items()}
 
 
-def _read_again(
-    directory: Path, stream: str, numbers: Sequence[int], place: Place, tree: Range, index: Path
-) -> None:
+def _read_again(directory: Path, stream: str, numbers: Sequence[int], place: Place, tree: Range) -> None:
     """Take the lines that are indexed into ``tree``; raises ``AuditError`` where they are not those there."""
     lines = StreamLines(directory, stream, numbers, Place(), limit=place.lines, tree=tree)
     for _ in lines.batches(BATCH_ROWS):
         pass
     if lines.place.hash != place.hash:
-        raise _strangers(directory, stream, index)
+        raise _strangers(directory, stream)
 
 
 def _prepare(folder: Path) -> None:
-    if any(sign in str(folder) for sign in "*?["):
-        raise AuditError(f"{folder}: the path of an index must hold none of * ? [")
+    check_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = not is_index(folder) and any(name[0] != "_" for name in os.listdir(folder))
@@ -266,8 +264,8 @@ def _prepare(folder: Path) -> None:
         raise AuditError(f"{folder}: holds files and no {MANIFEST}; name an empty folder, or a new one")
 
 
-def _strangers(directory: Path, stream: str, index: Path) -> AuditError:
+def _strangers(directory: Path, stream: str) -> AuditError:
     return AuditError(
-        f"{directory}: stream {stream} does not go on where the index {index} ends: the log was changed or "
-        f"cut, or is another; run 'guardsteer audit verify {directory}', and compact into a new folder"
+        f"{directory}: stream {stream} does not go on where its index ends: the log was changed or cut, or "
+        f"is another; run 'guardsteer audit verify {directory}', and compact into a new folder"
     )

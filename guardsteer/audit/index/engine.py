@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from guardsteer.errors import AuditError
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-__all__ = ["MEMORY_MIB", "arrow", "connect", "engine", "identifier", "literal"]
+__all__ = ["MEMORY_MIB", "arrow", "connect", "engine", "identifier", "literal", "told"]
 
 MEMORY_MIB = 1024
 """What the engine may hold in memory before it goes on in files."""
@@ -54,6 +56,15 @@ def connect(spill: Path, *, memory_mib: int = MEMORY_MIB, threads: int | None = 
         config["threads"] = threads
     connection: DuckDBPyConnection = engine().connect(":memory:", config=config)
     return connection
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn what the engine raises into an ``AuditError`` that says what could not be done."""
+    try:
+        yield
+    except engine().Error as error:
+        raise AuditError(f"{what}: {error}") from error
 
 
 def literal(value: str) -> str:

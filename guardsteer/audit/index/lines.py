@@ -19,6 +19,7 @@ __all__ = ["Batch", "OpenRow", "Place", "StreamLines"]
 # Candidates tell the end of their rows after the row itself has ended.
 _ENDED_ROWS = 256
 _MOST_LINES = 2**62
+_BATCH_BYTES = 16 * 2**20
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 
@@ -127,11 +128,11 @@ class StreamLines:
         )
 
     def batches(self, size: int) -> Iterator[tuple[Batch, Place]]:
-        """Yield batches of up to ``size`` lines, each with the place behind it.
+        """Yield batches of up to ``size`` lines, or 16 MiB, each with the place behind it.
 
         Raises ``AuditError`` when a file cannot be read.
         """
-        batch = Batch()
+        batch, room = Batch(), _BATCH_BYTES
         for number in self._numbers:
             if number < self._segment or (self._limit is not None and self._lines >= self._limit):
                 continue
@@ -143,9 +144,10 @@ class StreamLines:
                 if not line.endswith(b"\n") or (self._limit is not None and self._lines >= self._limit):
                     break
                 self._take(line, batch)
-                if len(batch.seq) == size:
+                room -= len(line)
+                if batch.seq and (len(batch.seq) == size or room <= 0):
                     yield batch, self.place
-                    batch = Batch()
+                    batch, room = Batch(), _BATCH_BYTES
         if batch.seq:
             yield batch, self.place
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from guardsteer import __version__
+from guardsteer.audit.chain import STREAM_PATTERN
 from guardsteer.audit.index.columns import VERSION
 from guardsteer.audit.index.lines import Place
 from guardsteer.errors import AuditError
@@ -22,6 +24,7 @@ __all__ = [
     "Indexed",
     "Manifest",
     "Part",
+    "check_path",
     "is_index",
     "load_manifest",
     "locked",
@@ -74,8 +77,15 @@ def is_index(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def check_path(folder: Path) -> None:
+    """Raise ``AuditError`` for a folder whose name the engine would read as a pattern of names."""
+    if any(sign in str(folder) for sign in "*?["):
+        raise AuditError(f"{folder}: the path of an index must hold none of * ? [")
+
+
 def load_manifest(folder: Path) -> Manifest:
     """Return an index's table of contents; raises ``AuditError`` where it cannot be used."""
+    check_path(folder)
     path = folder / MANIFEST
     try:
         data = path.read_bytes()
@@ -88,9 +98,14 @@ def load_manifest(folder: Path) -> Manifest:
     if (manifest.format, manifest.columns) != (FORMAT, VERSION):
         found = f"format {manifest.format} with columns {manifest.columns}, made by {manifest.library}"
         raise AuditError(f"{path}: {found}; this version reads {FORMAT} with columns {VERSION}; {_ANEW}")
+    names = [part.path for indexed in manifest.streams.values() for part in indexed.parts]
+    for name in (*(f"day=2000-01-01/stream={stream}/part-0.parquet" for stream in manifest.streams), *names):
+        if not _PART_NAME.fullmatch(name):
+            raise AuditError(f"{path}: {name!r} is no part of an index; {_ANEW}")
     return manifest
 
 
+_PART_NAME = re.compile(rf"day=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}/stream={STREAM_PATTERN}/part-[0-9]+\.parquet")
 _ANEW = (
     "remove the folder and run 'guardsteer audit compact' anew: an index holds nothing that the log does not"
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from guardsteer.audit.index.columns import LINE_TYPES, create_lines, typed
-from guardsteer.audit.index.engine import arrow, engine, literal
+from guardsteer.audit.index.engine import arrow, literal, told
 from guardsteer.audit.index.lines import Batch
 from guardsteer.audit.index.manifest import MANIFEST, SPILL, Indexed, Manifest, Part, sync
 from guardsteer.errors import AuditError
@@ -58,15 +58,19 @@ class PartWriter:
         }
         day = "make_timestamp(time_ns // 1000)::DATE"
         self._connection.register("batch", pa.table(columns))
-        self._connection.execute(f"INSERT INTO staged SELECT {_LINE}, {day}, {literal(stream)} FROM batch")
+        with told(f"{self._folder}: lines of {stream} cannot be taken up"):
+            self._connection.execute(
+                f"INSERT INTO staged SELECT {_LINE}, {day}, {literal(stream)} FROM batch"
+            )
         self._connection.unregister("batch")
         self.rows += len(batch.seq)
 
     def flush(self, before: Manifest) -> dict[str, tuple[Part, ...]]:
         """Write what was gathered since ``before`` was saved; return the parts of each stream it concerns."""
-        groups = self._connection.execute(
-            "SELECT stream, day, count(*), min(seq), max(seq) FROM staged GROUP BY ALL ORDER BY ALL"
-        ).fetchall()
+        with told(f"{self._folder}: the lines that were taken up cannot be written"):
+            groups = self._connection.execute(
+                "SELECT stream, day, count(*), min(seq), max(seq) FROM staged GROUP BY ALL ORDER BY ALL"
+            ).fetchall()
         found: dict[str, tuple[Part, ...]] = {}
         for stream, day, rows, first, last in groups:
             indexed = before.streams.get(stream, Indexed())
@@ -106,10 +110,8 @@ class PartWriter:
         beside = path.parent / _BESIDE
         rows = typed(f"({query} ORDER BY request, seq)")
         form = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP_ROWS}"
-        try:
+        with told(f"{path}: this part of the index cannot be written"):
             self._connection.execute(f"COPY ({rows}) TO {literal(str(beside))} ({form})")
-        except engine().Error as error:
-            raise AuditError(f"{path}: this part of the index cannot be written: {error}") from error
         # As the log's own: what it says is for nobody else to read.
         beside.chmod(0o600)
         if self._durable:

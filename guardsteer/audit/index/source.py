@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from guardsteer.audit.checkpoint import parse_checkpoint
 from guardsteer.audit.files import list_log
 from guardsteer.audit.index.compact import read_apart
-from guardsteer.audit.index.engine import connect, engine, literal
+from guardsteer.audit.index.engine import connect, literal, told
 from guardsteer.audit.index.manifest import Indexed, is_index, load_manifest
 from guardsteer.audit.index.tables import Window, base_table, views
 from guardsteer.errors import AuditError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Tables", "open_tables"]
 
 _FETCHED_ROWS = 10_000
+_UNANSWERED = "the question cannot be answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,11 @@ class Tables:
 
     def batches(self, query: str, rows: int) -> Any:
         """Return what ``ask`` would as Arrow's reader of record batches of ``rows`` rows."""
-        with _answered():
+        with told(_UNANSWERED):
             return self.connection.sql(self._wrapped(query)).to_arrow_reader(rows)
 
     def _execute(self, query: str) -> DuckDBPyConnection:
-        with _answered():
+        with told(_UNANSWERED):
             return self.connection.execute(self._wrapped(query))
 
     def _wrapped(self, query: str) -> str:
@@ -73,18 +74,9 @@ class Tables:
         return f"SELECT * FROM (\n{query.strip().rstrip(';')}\n)"
 
     def _rows(self, result: DuckDBPyConnection) -> Iterator[tuple[Any, ...]]:
-        with _answered():
+        with told(_UNANSWERED):
             while rows := result.fetchmany(_FETCHED_ROWS):
                 yield from rows
-
-
-@contextmanager
-def _answered() -> Iterator[None]:
-    """Turn what the engine raises into an ``AuditError``."""
-    try:
-        yield
-    except engine().Error as error:
-        raise AuditError(f"the question cannot be answered: {error}") from error
 
 
 @contextmanager
@@ -141,15 +133,13 @@ def _fill(
             f"{error.filename}: this part of the index is gone; remove the index and compact anew"
         ) from error
     paths = [literal(str(folder / part.path)) for folder, indexed in parts for part in indexed.parts]
-    try:
+    with told("the index cannot be read"):
         connection.execute("SET parquet_metadata_cache = true")
         for each in (statement, *views(window), *_streams(streams)):
             connection.execute(each)
         connection.execute(f"SET allowed_paths = [{', '.join(paths)}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
-    except engine().Error as error:
-        raise AuditError(f"the index cannot be read: {error}") from error
 
 
 def _streams(streams: Mapping[str, Indexed]) -> Iterator[str]:

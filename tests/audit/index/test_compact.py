@@ -212,11 +212,11 @@ def test_a_log_that_was_changed_behind_the_index_does_not_go_on_in_it(tmp_path: 
     whole = path.read_bytes()
     lines[51] = lines[51].replace(b'"sequence":0', b'"sequence":1', 1)
     path.write_bytes(b"".join(lines))
-    with pytest.raises(AuditError, match="does not go on where the index"):
+    with pytest.raises(AuditError, match="does not go on where its index ends"):
         compact([log], index)
     path.write_bytes(whole)
     compact([log], index)
-    with pytest.raises(AuditError, match="does not go on where the index"):
+    with pytest.raises(AuditError, match="does not go on where its index ends"):
         compact([tmp_path / "earlier"], index)
 
 
@@ -287,6 +287,11 @@ def test_an_index_that_cannot_be_used_says_so(log: Path, tmp_path: Path) -> None
     next(iter(index.rglob("*.parquet"))).unlink()
     with pytest.raises(AuditError, match="this part of the index is gone"):
         compact([log], index)
+    text = (index / MANIFEST).read_text()
+    for name in ("day=", "stream="):
+        (index / MANIFEST).write_text(text.replace('"path":"day=', f'"path":"../{name}', 1))
+        with pytest.raises(AuditError, match="is no part of an index"):
+            compact([log], index)
     (index / MANIFEST).write_text('{"format": 99, "library": "9", "streams": {}}')
     with pytest.raises(AuditError, match="format 99"):
         compact([log], index)
