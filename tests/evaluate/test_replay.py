@@ -90,6 +90,7 @@ def test_what_was_done_to_beams_that_lost_cannot_be_done_as_recorded(made: Bench
 
 def test_a_replay_leaves_model_settings_and_random_numbers_as_they_were(made: Bench, tmp_path: Path) -> None:
     recording = record(made, POLICIES["halts"], [Call([PROMPT], {**GREEDY, "do_sample": True}, 3)], tmp_path)
+    torch.rand(5)
     kept, state = made.model.generation_config, torch.get_rng_state()
     recording.replay(recording.made[0])
     assert made.model.generation_config is kept
