@@ -185,6 +185,22 @@ def test_a_long_text_is_read_to_its_end(encoders: Path) -> None:
     assert after > before
 
 
+@pytest.mark.parametrize("over", ["max", "mean"])
+def test_windows_count_by_their_highest_or_their_mean(encoders: Path, kind: str, over: Any) -> None:
+    """What a long text scores is what its windows score, one by one, put together as the card says."""
+    encoder, _ = _counted(encoders, kind)
+    scored = _on(encoder, Schedule("sentences"), window=32, over=over)
+    text = "I want my money back, thanks. " * 12
+    rest, begin, alone = text, 0, []
+    while begin >= 0:
+        windows, begin = scored.cutter.next(rest)
+        alone += [scored.score(window.ids)[0] for window in windows]
+        rest = rest[max(begin, 0) :]
+    assert len(set(alone)) > 3
+    expected = max(alone) if over == "max" else float(np.mean(alone))
+    assert scored.predict([text])[0, 0] == pytest.approx(expected, abs=1e-12)
+
+
 def test_a_step_without_a_reading_runs_nothing(encoders: Path) -> None:
     """The graph runs once for a sentence, and asking again runs nothing."""
     encoder, session = _counted(encoders)
@@ -351,4 +367,34 @@ def test_text_waits_on_this_side_of_a_deadline(encoders: Path) -> None:
         assert not state._busy
         assert session.runs == submitted
     finally:
+        behind.close()
+
+
+def test_a_late_thread_reads_a_prompt_as_a_prompt(encoders: Path) -> None:
+    """Where all the threads are busy, what comes behind a prompt meanwhile is not taken for its end."""
+    encoder, session = _counted(encoders)
+    scored = _on(encoder, Schedule("sentences", opening=True))
+    pieces = ("a prompt", " I", " want", " it.", " Now")
+    plain = scored.start()
+    for piece in pieces:
+        plain.push(piece)
+    expected = list(plain.scores())
+    encoder._forget()
+    behind = with_deadline(scored, 1, threads=1)
+    try:
+        session.gate.clear()
+        first, state = behind.start(), behind.start()
+        first.push("the end")
+        first.scores()
+        for piece in pieces:
+            state.push(piece)
+            state.scores()
+        session.gate.set()
+        for _ in range(1000):
+            if list(state.scores()) == expected:
+                break
+            time.sleep(0.005)
+        assert list(state.scores()) == expected
+    finally:
+        session.gate.set()
         behind.close()

@@ -85,14 +85,32 @@ def test_a_settled_window_stays_as_it_is(encoder: Encoder, text: str, more: str)
     assert _windows(cutter, longer)[: len(settled)] == settled
 
 
+@pytest.mark.parametrize("word", ["the end of lines ", "x" * 90 + " a ", "退款 😀 "])
+def test_a_settled_window_stays_wherever_a_text_is_cut(encoder: Encoder, word: str) -> None:
+    """A word whose tokens change once it goes on, as "en" becomes "end", ends no settled window."""
+    text = word * (400 // len(word))
+    cutter = Cutter(encoder, 24)
+    windows = _windows(cutter, text)
+    for end in range(len(text)):
+        settled = [window for window in _windows(cutter, text[:end]) if window.settled]
+        assert windows[: len(settled)] == settled
+
+
 @settings(deadline=None, max_examples=40)
 @given(text=_TEXTS)
+@example(text=("a " + "x" * 90 + " ") * 4)
 def test_windows_are_few(encoder: Encoder, text: str) -> None:
-    """Each window but the last two goes a quarter of its length forward at least."""
+    """Each window but the last goes a quarter of its length forward at least."""
     content = 24
     text = WordBreaker().push(text)
-    ids, _ = encoder.tokens(text)
-    assert len(_windows(Cutter(encoder, content), text)) <= len(ids) / (content // 4) + 2
+    _, spans = encoder.tokens(text)
+    begun = [
+        sum(start < window.first for start, _ in spans)
+        for window in _windows(Cutter(encoder, content), text)
+        if window.settled
+    ]
+    # A character of several tokens counts for one place of them all.
+    assert all(later - earlier >= content // 4 - 4 for earlier, later in pairwise(begun))
 
 
 def test_a_short_text_is_one_window(encoder: Encoder) -> None:
@@ -126,3 +144,9 @@ def test_long_words_are_broken_wherever_a_text_is_cut(text: str, cuts: list[int]
 def test_a_very_long_word_is_broken() -> None:
     """Two hundred letters are three words."""
     assert [len(word) for word in WordBreaker().push("x" * 200).split()] == [96, 96, 8]
+
+
+def test_words_that_end_are_not_broken() -> None:
+    """Many short words in a row, in pieces that hold several, stay as they are."""
+    breaker = WordBreaker()
+    assert "".join(breaker.push("ab cd ") + breaker.push("ef") for _ in range(60)) == "ab cd ef" * 60
