@@ -25,11 +25,15 @@ import numpy as np
 import torch
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import ComplementNB
+from sklearn.pipeline import make_pipeline
 
 from guardsteer.classify import LinearClassifier, Probe, load_folder
+from guardsteer.classify.combination_files import Member, write_combination
 from guardsteer.classify.writing import write_card, write_linear, write_probe
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import AssetError
+from guardsteer.lab.classifiers.pipelines import write_pipeline
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 __all__ = ["check", "main", "mutate", "write_originals"]
@@ -40,7 +44,7 @@ _TEXT = "Give ME my money back, ΑΣ'! \u00a0 so very kind 123 ﬁne"
 _ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 3, 2**31, 2**63, 10**400, 0.5, 1e308, "", "x", "ä" * 9, "../../etc/passwd",
     "b3:", "linear", "probe", "patterns", "word", "hashing", [], {}, [[]], [1, 2], ["a", "a"], {"a": 1},
-    "(", "a*", r"(a)\1",
+    "(", "a*", r"(a)\1", "combination", "stack", "pipeline",
 )  # fmt: skip
 
 
@@ -68,7 +72,27 @@ def write_originals(root: Path) -> list[Path]:
         dtype="float32",
         about={"name": "probe"},
     )
+    pipeline = make_pipeline(TfidfVectorizer(), ComplementNB()).fit(texts, [1, 0, 0, 1])
+    write_pipeline(root / "pipeline", pipeline, ["score"], {"name": "pipeline"}, texts=texts, read="every 1")
+    _write_combinations(root)
     return sorted(root.iterdir())
+
+
+def _write_combinations(root: Path) -> None:
+    """Write two, of members that are found from where a mutated copy lies."""
+    words, hashed = load_folder(root / "words"), load_folder(root / "hashed")
+    if not isinstance(words, LinearClassifier) or not isinstance(hashed, LinearClassifier):
+        raise TypeError("expected linear classifiers")
+    members = [
+        Member("../originals/words", words),
+        Member("../originals/hashed", hashed),
+        Member("../originals/words", words, first_words=2),
+    ]
+    write_combination(root / "highest", members, by="max", outputs=["score"], about={"name": "highest"})
+    stack = {"weight": np.ones((3, 1)), "bias": np.zeros(1), "center": np.zeros(3)}
+    write_combination(
+        root / "stack", members, by="stack", outputs=["score"], about={"name": "stack"}, stack=stack
+    )
 
 
 def mutate(folder: Path, chooser: random.Random) -> str:
@@ -181,7 +205,10 @@ def check(folder: Path) -> str:
         state = loaded.start()
         for start in range(0, len(_TEXT), 3):
             state.push(_TEXT[start : start + 3])
-        scores = list(state.scores())
+        try:
+            scores = list(state.scores())
+        except AssetError:
+            return "loaded, graph refused"
     if len(scores) != len(loaded.outputs) or not all(0.0 <= score <= 1.0 for score in scores):
         raise AssertionError(f"scores {scores} for the outputs {loaded.outputs}")
     if isinstance(loaded, LinearClassifier):
