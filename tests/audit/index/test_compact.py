@@ -288,10 +288,9 @@ def test_an_index_that_cannot_be_used_says_so(log: Path, tmp_path: Path) -> None
     with pytest.raises(AuditError, match="this part of the index is gone"):
         compact([log], index)
     text = (index / MANIFEST).read_text()
-    for name in ("day=", "stream="):
-        (index / MANIFEST).write_text(text.replace('"path":"day=', f'"path":"../{name}', 1))
-        with pytest.raises(AuditError, match="is no part of an index"):
-            compact([log], index)
+    (index / MANIFEST).write_text(text.replace('"path":"day=', '"path":"../day=', 1))
+    with pytest.raises(AuditError, match="is no part of an index"):
+        compact([log], index)
     (index / MANIFEST).write_text('{"format": 99, "library": "9", "streams": {}}')
     with pytest.raises(AuditError, match="format 99"):
         compact([log], index)

@@ -57,6 +57,15 @@ def test_in_any_pieces_the_rows_are_the_same(log: Path, stops: list[int], size: 
     assert place == end
 
 
+def test_a_batch_is_bounded_in_bytes_too(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guardsteer.audit.index.lines._BATCH_BYTES", 2_000)
+    ((stream, numbers),) = list_log(log).streams.items()
+    batches = [batch for batch, _ in StreamLines(log, stream, numbers, Place()).batches(1_000)]
+    assert max(sum(map(len, batch.body)) for batch in batches) < 3_000
+    monkeypatch.undo()
+    assert sum(len(batch.seq) for batch in batches) == len(read_on(log, Place(), None)[0])
+
+
 def test_every_record_of_a_row_says_which_row_and_tenant_it_is_of(log: Path) -> None:
     rows, _ = read_on(log, Place(), None)
     starts: dict[str, tuple[int, str]] = {}
