@@ -98,4 +98,12 @@ def _what(card: Card) -> Iterator[str]:
             f"- Linear model over {settings.type} {settings.analyzer} n-grams of {shortest} to {longest}, "
             f"{settings.features} features, {card.activation}"
         )
+        if settings.normalise is not None:
+            yield f"- Disguised writing is undone first: `{settings.normalise}`"
+        if card.windows is not None:
+            windows = card.windows
+            yield (
+                f"- Reads the newest words alone: {windows.open} windows of at most {windows.longest} words, "
+                f"begun every {windows.every}, the highest score counts"
+            )
     yield f"- Outputs: {outputs}"

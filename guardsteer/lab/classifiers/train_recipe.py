@@ -17,6 +17,7 @@ from guardsteer.classify.windows import WindowedClassifier
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, distinct
+from guardsteer.lab.classifiers.disguise import Disguised, disguised
 from guardsteer.lab.classifiers.encoders.embedding import open_embedding
 from guardsteer.lab.classifiers.eval_file import write_evaluation
 from guardsteer.lab.classifiers.eval_stream import Streamed
@@ -197,6 +198,7 @@ def _evaluate(
             _title(each): accuracies(each, classes, recipe.apart) for each in held if len(outputs) > 1
         },
         streamed=heard,
+        disguised=_disguises(rows, written, value) if len(outputs) == 1 else (),
         failures=recipe.failures,
     )
 
@@ -208,6 +210,16 @@ def _streams(
     recipe = rows.recipe
     return streams_of(
         written, tune, test, rows.classes[-1], seed=recipe.seed, threshold=value, beside=_beside(recipe)
+    )
+
+
+def _disguises(
+    rows: _Rows, written: LinearClassifier | WindowedClassifier | EncoderClassifier, value: float
+) -> tuple[Disguised, ...]:
+    """Return what is raised of the positive test rows when they are written otherwise."""
+    positives = [row for row in rows.chosen(rows.part("test")) if row.label == rows.classes[-1]]
+    return disguised(
+        lambda texts: written.predict(texts)[:, 0], rows.judged(positives), value, seed=rows.recipe.seed
     )
 
 
