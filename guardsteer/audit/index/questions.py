@@ -56,7 +56,7 @@ GROUP BY ALL ORDER BY ALL
         ("day",),
     ),
     "strengths": Question(
-        "how the applied strengths are distributed, and how often a bound cut one",
+        "how the applied strengths are distributed",
         """
 SELECT mode, operator, {by}, count(*) AS activations, sum(tokens)::BIGINT AS tokens,
     min(applied) AS min, quantile_disc(applied, 0.1) AS p10, quantile_disc(applied, 0.25) AS p25,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -369,6 +370,18 @@ def test_an_index_and_the_log_that_went_on_are_one(tmp_path: Path) -> None:
             expected = list(alone.ask(query).rows)
             assert list(both.ask(query).rows) == expected, name
             assert list(turned.ask(query).rows) == expected, name
+
+
+def test_the_sql_of_the_document_is_answered(index: Path, repository: Path) -> None:
+    text = (repository / "docs/audit-query.md").read_text(encoding="utf-8")
+    queries = re.findall(r"```sql\n(.*?)```", text, re.DOTALL) + re.findall(r'--sql "(.*?)"', text)
+    own = [query for query in queries if "read_parquet" not in query]
+    assert len(own) >= 2
+    with open_tables([index]) as tables:
+        for query in own:
+            assert list(tables.ask(query).rows)
+    for name, question in QUESTIONS.items():
+        assert f"| `{name}` | {question.tells} |" in text
 
 
 def test_no_question_is_told_by_what_it_does_not_have() -> None:
