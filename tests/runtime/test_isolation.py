@@ -63,8 +63,12 @@ def policies(draw: st.DrawFn) -> str:
 prompts = st.lists(st.lists(st.integers(30, 120), min_size=1, max_size=9), min_size=2, max_size=4)
 
 
+_AROUND = {"time_ns", "monotonic_ns", "guard", "call", "row", "rows", "width"}
+"""Of a record: times, ids, and which row of what batch it was."""
+
+
 def events_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return each request's events without what depends on the moment: times, ids, the key's digests."""
+    """Return each request's events without what depends on the moment or the batch around a row."""
     told: dict[str, list[dict[str, Any]]] = {}
     for stored in read(folder):
         event = msgspec.to_builtins(stored.event)
@@ -72,7 +76,7 @@ def events_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
         if request is None:
             continue
         for name in [*event]:
-            if name in {"time_ns", "guard"} or name.endswith("_digest"):
+            if name in _AROUND or name.endswith("_digest"):
                 event.pop(name)
         told.setdefault(request, []).append(event)
     return told
