@@ -12,8 +12,10 @@ import pytest
 import guardsteer
 from guardsteer.audit import open_journal, read
 from guardsteer.classify.combination import Blend, combine
+from guardsteer.classify.schedule import Schedule
 from guardsteer.core.events import Attached, ClassifierFailed
-from guardsteer.runtime.joining import Joined, Joining, Joint, Own
+from guardsteer.core.policy import ClassifierSpec
+from guardsteer.runtime.joining import Joined, Joining, Joint, Own, join
 from tests.models import tiny
 from tests.runtime.failures.faults import Failing
 from tests.runtime.harness import SPECIAL, Bench, LastCharacters, LastState, batch, bench, policy_file
@@ -227,6 +229,61 @@ def test_a_probe_may_be_combined(way: dict[str, Any], tmp_path: Path) -> None:
         **inputs, max_new_tokens=TOKENS, do_sample=False, suppress_tokens=list(SPECIAL)
     )
     assert found[0] != bare.tolist(), "something must be steered"
+
+
+# --- what is read by whom -------------------------------------------------------------------------
+
+
+class Timed(Counting):
+    """A classifier with a schedule, by which it is told from its like."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__(1, digest="b3:one")
+        self.schedule = Schedule("every", words)
+
+
+def _sources(spec: ClassifierSpec, own: Any, other: ClassifierSpec, found: Any) -> tuple[int, ...]:
+    """Return where the member ``own`` of a combination comes from, beside a classifier of the policy."""
+    third = Counting(9, digest="b3:third")
+    made = {spec.name: combine({"own": own, "third": third}), other.name: found}
+    index = {f"{other.name}.score": 0, f"{spec.name}.score": 1}
+    joining = join([other, spec], made, index, frozenset())
+    return joining.before[0].sources
+
+
+@pytest.mark.parametrize(
+    ("other", "found", "shared"),
+    [
+        (ClassifierSpec("one", "generation"), Counting(1, digest="b3:one"), True),
+        (ClassifierSpec("one", "generation", deadline_ms=5), Counting(1, digest="b3:one"), True),
+        (ClassifierSpec("one", "all"), Counting(1, digest="b3:one"), False),
+        (ClassifierSpec("one", "generation"), Counting(1, digest="b3:another"), False),
+        (ClassifierSpec("one", "generation"), Timed(4), False),
+    ],
+)
+def test_a_member_is_shared_with_the_same_classifier_on_the_same_text(
+    other: ClassifierSpec, found: Any, shared: bool
+) -> None:
+    """Another text, another digest or another schedule is another reading."""
+    own = Counting(1, digest="b3:one")
+    sources = _sources(ClassifierSpec("both", "generation"), own, other, found)
+    assert (sources[0] == 0) == shared
+    assert sources[-1] < 0
+
+
+@pytest.mark.parametrize(("scope", "pushed"), [("prompt", 1), ("user", 1), ("generation", 2), ("all", 3)])
+def test_members_of_its_own_read_the_text_of_the_combination(scope: Any, pushed: int) -> None:
+    """The prompt once, the generation as it comes, and nothing that is another scope's."""
+    one, other = Counting(1, digest="b3:one"), Counting(4, digest="b3:other")
+    spec = ClassifierSpec("both", scope)
+    joining = join([spec], {"both": combine({"a": one, "b": other})}, {"both.score": 0}, frozenset())
+    signals = [0.0]
+    joint, _ = Joint.begin(joining, lambda scope: "" if scope == "generation" else "asked", signals)
+    for text in ("one", "", "two"):
+        joint.read(text, signals)
+    assert (one.pushed, other.pushed) == (pushed, pushed)
+    said = {"generation": "onetwo", "all": "askedonetwo"}.get(scope, "asked")
+    assert signals == [max(LastState(seed, said).scores()[0] for seed in (1, 4))]
 
 
 # --- one row's combinations, by themselves -------------------------------------------------------
