@@ -173,6 +173,18 @@ def test_each_request_is_replayed_under_the_policy_that_it_ran_under(made: Bench
         assert found.decisions.same
 
 
+def test_what_was_held_back_is_held_back_as_recorded(made: Bench, tmp_path: Path) -> None:
+    policy = POLICIES["halts"].replace("when: up, hold_back: 2", "when: said.score >= 0.7, hold_back: 3")
+    draw = random.Random(3)
+    calls = [draw_call(draw, rows=1, sample=False, tokens=24) for _ in range(8)]
+    recording = record(made, policy, calls, tmp_path)
+    withheld = 0
+    for row in recording.made:
+        withheld += recording.log.of(row.request).ended.withheld_tokens
+        assert recording.replay(row, as_recorded=True).same
+    assert withheld
+
+
 # --- what is not as it was ------------------------------------------------------------------------
 
 
