@@ -88,12 +88,13 @@ def test_a_settled_window_stays_as_it_is(encoder: Encoder, text: str, more: str)
 @pytest.mark.parametrize("word", ["the end of lines ", "x" * 90 + " a ", "退款 😀 "])
 def test_a_settled_window_stays_wherever_a_text_is_cut(encoder: Encoder, word: str) -> None:
     """A word whose tokens change once it goes on, as "en" becomes "end", ends no settled window."""
-    text = word * (400 // len(word))
-    cutter = Cutter(encoder, 24)
-    windows = _windows(cutter, text)
-    for end in range(len(text)):
-        settled = [window for window in _windows(cutter, text[:end]) if window.settled]
-        assert windows[: len(settled)] == settled
+    text = word * (200 // len(word))
+    for content in range(24, 34):
+        cutter = Cutter(encoder, content)
+        windows = _windows(cutter, text)
+        for end in range(len(text)):
+            settled = [window for window in _windows(cutter, text[:end]) if window.settled]
+            assert windows[: len(settled)] == settled
 
 
 @settings(deadline=None, max_examples=40)
@@ -142,7 +143,9 @@ def test_long_words_are_broken_wherever_a_text_is_cut(text: str, cuts: list[int]
 
 
 def test_a_very_long_word_is_broken() -> None:
-    """Two hundred letters are three words."""
+    """Two hundred letters are three words, in one piece as in many."""
+    breaker = WordBreaker()
+    assert "".join(breaker.push("x" * 10) for _ in range(20)) == WordBreaker().push("x" * 200)
     assert [len(word) for word in WordBreaker().push("x" * 200).split()] == [96, 96, 8]
 
 
