@@ -32,7 +32,7 @@ def request_verdict(
     streams = sorted({row.key.stream for row in rows})
     findings = verification.findings if verification is not None else ()
     mine = [finding for finding in findings if any(finding.file.startswith(name) for name in streams)]
-    reasons = [str(finding) for finding in (mine or findings)[:_MOST_FINDINGS]]
+    reasons = [str(finding) for finding in mine[:_MOST_FINDINGS]]
     reasons += [told for each in explained for told in each.disagreements]
     if any(not row.intact for row in rows):
         reasons.append("a record of this request does not fit to the record before it")
@@ -40,6 +40,10 @@ def request_verdict(
         reasons.append("the supplied text is not the text of the log")
     if reasons:
         return verdict(False, "Not to be relied on", ["What was found:"], reasons)
+    if findings:
+        told = "Nothing was found in the stream of this request, but elsewhere in the log:"
+        others = [str(finding) for finding in findings[:_MOST_FINDINGS]]
+        return verdict(False, "Not all of the log is whole", [told], others)
     if verification is None:
         return verdict(False, "Not verified", ["The log was not verified when this page was made."])
     more = [

@@ -337,6 +337,18 @@ def test_a_log_that_was_changed_or_not_verified_is_not_said_to_be_whole(tmp_path
         assert "The record is whole" not in text
 
 
+def test_a_change_in_another_stream_is_told_apart_from_one_in_this(tmp_path: Path) -> None:
+    write(tmp_path, timed([start("other"), finish("other")]))
+    (segment,) = tmp_path.glob("*.jsonl")
+    write(tmp_path, timed([start(), finish()]))
+    segment.write_bytes(segment.read_bytes().replace(b'"reason":"eos"', b'"reason":"sos"'))
+    page = made(tmp_path)
+    assert "Not all of the log is whole" in page.text
+    assert "Nothing was found in the stream of this request" in page.text
+    assert segment.name in page.text
+    assert "Not to be relied on" in made(tmp_path, "other").text
+
+
 def test_each_row_of_a_request_and_each_candidate_has_its_own_part(tmp_path: Path) -> None:
     policy = policy_of()
     scores = [UP, {}, {}]
