@@ -57,7 +57,8 @@ def add(actions: frame.Subparsers) -> None:
     add(
         "--write",
         action="store_true",
-        help="keep the figures beside the card, in evaluation.json and README.md",
+        help="keep the figures beside the card, in evaluation.json and README.md; where training told of "
+        "sources left out, those of --disguise alone",
     )
 
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     folder = folder_of(args.classifier)
     found, threshold, rows = _tried(args, folder)
     if args.write:
-        write_evaluation(folder, found)
+        write_evaluation(folder, _with_what_training_told(folder, found, disguise=args.disguise))
         write_readme(folder)
     if args.report is not None:
         save_page(args.report, evaluation_page(folder.resolve().name, found))
@@ -127,6 +128,22 @@ def _tried(args: argparse.Namespace, folder: Path) -> tuple[Evaluation, float, i
         )
         found = replace(found, disguised=tried)
     return found, threshold, len(rows)
+
+
+def _with_what_training_told(folder: Path, found: Evaluation, *, disguise: bool) -> Evaluation:
+    """Return what is written: figures on sources left out come from training alone, and are kept."""
+    from guardsteer.errors import ClassifierError
+    from guardsteer.lab.classifiers.eval_file import read_evaluation
+
+    before = read_evaluation(folder)
+    if before is None or all(sheet.seen != "source left out" for sheet in before.sheets):
+        return found
+    if not disguise:
+        raise ClassifierError(
+            f"{folder}: its evaluation tells what training found on sources left out, which these figures "
+            "would replace; leave out --write, or add --disguise to keep what that finds beside them"
+        )
+    return replace(before, disguised=found.disguised)
 
 
 def _check(args: argparse.Namespace, threshold: float) -> None:

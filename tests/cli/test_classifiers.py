@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from guardsteer.classify.card import read_card
 from guardsteer.classify.writing import write_card
 from guardsteer.cli.main import main
+from guardsteer.lab.classifiers.disguise import DISGUISES
 from guardsteer.lab.classifiers.eval_file import read_evaluation
 
 ANGRY = [
@@ -227,6 +229,28 @@ def test_a_classifier_of_patterns_is_evaluated_and_keeps_the_figures(tmp_path: P
     assert found.sheets[0].figures["tpr"].value == 1.0
     assert found.sheets[0].figures["fpr"].value == 0.0
     assert "On rows it has not seen" in (folder / "README.md").read_text()
+
+
+def test_writing_keeps_what_training_told_of_sources_left_out(
+    recipe: Path, mood: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(mood, tmp_path / "mood")
+    before = read_evaluation(folder)
+    assert before is not None
+    assert [each.disguise for each in before.disguised] == list(DISGUISES)
+    words = ["classifiers", "eval", str(folder), "--sets", str(recipe), "--recipe", str(recipe), "--write"]
+    assert main(words) == 2
+    assert "what training found on sources left out" in capsys.readouterr().err
+    assert read_evaluation(folder) == before
+    assert main([*words, "--disguise", "--threshold", "0.9999"]) == 0
+    after = read_evaluation(folder)
+    assert after is not None
+    assert (after.sheets, after.thresholds, after.streamed) == (
+        before.sheets,
+        before.thresholds,
+        before.streamed,
+    )
+    assert after.disguised != before.disguised
 
 
 def test_streams_are_cut_by_a_tokenizer_of_ones_own(

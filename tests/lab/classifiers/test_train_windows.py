@@ -190,3 +190,11 @@ def test_a_recipe_says_what_is_wrong_with_its_windows(tmp_path: Path) -> None:
         load_classifier_recipe(path)
     assert "windows.every" in str(found.value)
     assert "windows.mines" in str(found.value)
+
+
+def test_the_two_classifiers_of_refusals_learn_from_the_same_sentences() -> None:
+    folders = Path(__file__).resolve().parents[3] / "classifiers"
+    one, other = (
+        (folders / name / "pairs.jsonl").read_bytes() for name in ("refusal", "refusal-onset-words")
+    )
+    assert one == other
