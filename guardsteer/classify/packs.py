@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from operator import mul
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ class Packer:
         self._outputs = int(weight.shape[1])
         self._curved = vectorizer.settings.curved
         idf = vectorizer.idf
-        self._scaled = np.ascontiguousarray(weight if idf is None else weight * idf[:, None])
+        self._scaled: NDArray[Any] = np.ascontiguousarray(weight if idf is None else weight * idf[:, None])
         # Memory views give single numbers several times faster than arrays, and copy nothing.
         self._flat = self._scaled.reshape(-1).data
         self._squares = None if idf is None else (idf * idf).data
@@ -115,7 +114,7 @@ class Packer:
             flat = self._flat
             products: tuple[float, ...] = (sum([flat[index] * step for index, step in counts.items()]),)
         else:
-            products = tuple([sum(map(mul, column, steps)) for column in self._columns(indices)])
+            products = tuple((np.array(steps, np.float64) @ self._scaled[indices]).tolist())
         return indices, steps, array("d", slopes), growth, products
 
     def _columns(self, indices: Sequence[int]) -> tuple[Sequence[float], ...]:
