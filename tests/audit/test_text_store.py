@@ -252,6 +252,8 @@ def test_verification_finds_text_that_is_not_what_was_written(
     result = changed(tmp_path, change)
     (finding,) = result.findings
     assert (finding.kind, told in finding.message, "r-1" in finding.message) == ("text", True, True)
+    # The log itself is whole: its checkpoint holds, and what is changed in it too is found.
+    assert result.streams[0].checkpoint == journal.checkpoint
     found = read_texts(tmp_path / "log", keys, "r-1").prompt
     assert found is not None
     assert found.problem
@@ -280,6 +282,7 @@ def test_a_line_cannot_be_opened_in_anothers_place_or_by_anothers_key() -> None:
 def test_a_record_that_names_a_file_elsewhere_is_not_followed(journal: Journal, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"x" * 10)
+    (tmp_path / "log" / "text").mkdir()
     record = TextKept(
         time_ns=1,
         request="r",
