@@ -266,8 +266,12 @@ class _WordReader:
     def grams(self, unit: Unit) -> list[Gram]:
         sizes = range(self._shortest, min(self._longest, len(unit)) + 1)
         # N-grams of the words after the last long one can be kept as they are.
-        kept = next((place for place, token in enumerate(unit[::-1]) if isinstance(token, _LongToken)), None)
-        if kept is None:
+        kept = 0
+        for token in reversed(unit):
+            if isinstance(token, _LongToken):
+                break
+            kept += 1
+        else:
             return [" ".join(unit[-size:]) for size in sizes]
         states = self._states(tuple(unit))
         return [" ".join(unit[-size:]) if size <= kept else states[size - 1] for size in sizes]
