@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import torch
 
 import guardsteer
 from guardsteer.audit import open_journal, read
+from guardsteer.core.policy import Binding
 from guardsteer.errors import PolicyError, ReplayError
 from guardsteer.evaluate.replay import Changes, Stage, read_log, replay
 from guardsteer.evaluate.replay.telling import format_replay
 from tests.evaluate.recordings import KEY, POLICIES, Call, Recording, record
 from tests.host.chat_tokenizer import TEMPLATES
 from tests.models import PAD
-from tests.runtime.harness import Bench, LastCharacters, bench
+from tests.runtime.harness import Bench, LastCharacters, LastState, bench
 
 PROMPTS = [[40, 77, 90, 101, 60, 45, 33], [55, 66, 80]]
 SETTINGS: dict[str, Any] = {"max_new_tokens": 16, "do_sample": True, "temperature": 0.7}
@@ -278,20 +280,43 @@ def test_a_row_under_a_rollout_is_in_the_same_arm_again(made: Bench, tmp_path: P
     assert modes == {"enforce", "shadow"}
 
 
+def test_the_binding_that_stood_in_the_place_of_the_policys_own_holds_again(
+    made: Bench, tmp_path: Path
+) -> None:
+    calls = [Call([prompt], {**SETTINGS, "do_sample": False}) for prompt in PROMPTS]
+    recording = record(made, POLICIES["steers"], calls, tmp_path, binding=Binding(mode="shadow"))
+    for row in recording.made:
+        found = recording.replay(row, changes=Changes(bare=True))
+        assert found.same
+        assert found.decisions.same
+        assert found.versions[0].parting is None
+
+
+class SlowOnce(LastCharacters):
+    """A classifier that takes a second for the first text that it reads."""
+
+    def start(self) -> Any:
+        return SlowState(self.seed)
+
+
+class SlowState(LastState):
+    def push(self, text: str) -> None:
+        if not self.text:
+            time.sleep(1.0)
+        super().push(text)
+
+    def fork(self) -> SlowState:
+        return SlowState(self.seed, self.text)
+
+
 def test_a_deadline_that_was_kept_then_plays_no_part(made: Bench, tmp_path: Path) -> None:
-    policy = POLICIES["steers"].replace(
-        "said: {use: ./none, on: generation}", "said: {use: ./none, on: generation, deadline_ms: 5000}"
-    )
+    policy = POLICIES["steers"].replace("on: generation}", "on: generation, deadline_ms: 500}")
     recording = record(made, policy, [Call(PROMPTS[:1], {**SETTINGS, "do_sample": False})], tmp_path)
-
-    class Slow(LastCharacters):
-        def start(self) -> Any:
-            import time
-
-            time.sleep(0.02)
-            return super().start()
-
-    slow = replace(recording.stage, classifiers={**made.classifiers, "said": Slow(1)})
-    found = replace(recording, stage=slow).replay(recording.made[0])
+    row = recording.made[0]
+    told = recording.log.of(row.request)
+    assert not told.row.late
+    assert any(turn.state and turn.step <= 2 for turn in told.row.flags.get("up", []))
+    slow = replace(recording.stage, classifiers={**made.classifiers, "said": SlowOnce(1)})
+    found = replace(recording, stage=slow).replay(row)
     assert found.same
     assert found.decisions.same
