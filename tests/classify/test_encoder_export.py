@@ -131,6 +131,9 @@ def test_int8_is_measured_and_smaller(model: Path, tmp_path: Path) -> None:
     near = [float(one.vector(ids) @ other.vector(ids)) for ids in (one.tokens(text)[0] for text in TEXTS)]
     assert made.int8.mean == pytest.approx(np.mean(near), abs=1e-6)
     assert made.int8.least == pytest.approx(min(near), abs=1e-6)
+    graph = onnx.load(str(tmp_path / "int8" / GRAPH_FILE)).graph
+    scales = [list(each.dims) for each in graph.initializer if each.name.endswith("_scale")]
+    assert [WIDTH] in scales, "a scale for each channel"
     assert (tmp_path / "int8" / GRAPH_FILE).stat().st_size < (tmp_path / "float" / GRAPH_FILE).stat().st_size
 
 
