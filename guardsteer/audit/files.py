@@ -46,8 +46,8 @@ def list_log(directory: Path) -> Listing:
 def read_lines(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
     """Yield a file's lines with their newlines; the last one has none when the file is torn.
 
-    ``offset_bytes`` is where the first of them begins. A line that is too long to be a record is cut, so that memory stays flat whatever the file holds.
-    Raises ``AuditError`` when the file cannot be read.
+    ``offset_bytes`` is where the first of them begins. A line that is too long to be a record is cut, so
+    that memory stays flat whatever the file holds. Raises ``AuditError`` when the file cannot be read.
     """
     try:
         with path.open("rb", buffering=1 << 18) as file:
