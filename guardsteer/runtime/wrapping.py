@@ -11,7 +11,7 @@ from typing import Any
 from guardsteer import __version__
 from guardsteer.assets import Catalog
 from guardsteer.audit import Journal, open_journal
-from guardsteer.audit.text import SubjectKeys, TextStore, open_text_store
+from guardsteer.audit.text import SubjectKeys, TextStore, check_apart, open_text_store
 from guardsteer.classify import Probe
 from guardsteer.classify.callables import check_given
 from guardsteer.core.policy import Binding, Policy
@@ -125,6 +125,8 @@ def _text_store(given: TextStore | str | Path | None, journal: Journal | None) -
     if journal is None:
         raise AuditError("audit_text keeps text beside a log, and there is none; give audit=FOLDER too")
     if not isinstance(given, TextStore):
+        # Before the folder is made.
+        check_apart(journal.directory, Path(given))
         return open_text_store(journal, SubjectKeys(given))
     if given.journal is not journal:
         raise AuditError(

@@ -159,6 +159,7 @@ def test_text_without_a_log_or_beside_another_one_is_refused(
         wrap(made, tmp_path, audit=None, audit_text=tmp_path / "keys")
     with pytest.raises(AuditError, match="lie within the log's folder"):
         wrap(made, tmp_path, audit_text=tmp_path / "log" / "keys")
+    assert not (tmp_path / "log" / "keys").exists()
     with open_journal(tmp_path / "one") as one, open_journal(tmp_path / "two") as two:
         store = open_text_store(one, keys)
         with pytest.raises(AuditError, match="audit is another log"):

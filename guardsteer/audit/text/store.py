@@ -20,7 +20,7 @@ from guardsteer.audit.text.subject_keys import SubjectKeys
 from guardsteer.core.events import TextDropped, TextKept
 from guardsteer.errors import AuditError, AuditWriteError
 
-__all__ = ["Kept", "TextStore", "open_text_store"]
+__all__ = ["Kept", "TextStore", "check_apart", "open_text_store"]
 
 QUEUE_TOKENS = 1 << 24
 FILE_BYTES = 64 * 2**20
@@ -54,12 +54,17 @@ def open_text_store(
     ``queue_tokens`` tokens may wait for the disk; a file ends after ``file_bytes``. Raises ``AuditError``
     where the keys lie within the log's folder: whoever copies that would have both.
     """
-    if keys.directory.resolve().is_relative_to(journal.directory.resolve()):
-        raise AuditError(
-            f"{keys.directory}: the keys lie within the log's folder {journal.directory}, and whoever gets "
-            "that would have both text and keys; keep them in another folder, on another disk at best"
-        )
+    check_apart(journal.directory, keys.directory)
     return TextStore(journal, keys, queue_tokens, file_bytes)
+
+
+def check_apart(log: Path, keys: Path) -> None:
+    """Return if a folder of keys lies outside of a log's folder; raises ``AuditError`` otherwise."""
+    if keys.resolve().is_relative_to(log.resolve()):
+        raise AuditError(
+            f"{keys}: the keys lie within the log's folder {log}, and whoever gets that would have both text "
+            "and keys; keep them in another folder, on another disk at best"
+        )
 
 
 class TextStore:
