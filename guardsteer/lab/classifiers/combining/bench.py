@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from guardsteer.assets import Catalog, resolve
+from guardsteer.classify.card import read_card
 from guardsteer.classify.combination import FAR, LEAST
 from guardsteer.classify.combination_files import load_member
 from guardsteer.classify.encoder import open_encoder
@@ -106,6 +107,10 @@ def open_bench(
             f"{folder}: holds the encoder {opened.manifest.name!r}, the recipe names {recipe.encoder.name!r}"
         )
     ground = load_classifier_recipe(base)
+    chosen = read_card(base).training.get("penalty")
+    settings = ground.settings
+    if isinstance(chosen, float):
+        settings = replace(settings, penalties=(chosen,))
     gathered = gather(ground, base, data)
     kept = distinct(gathered.training)
     classes, outputs = classes_of(kept, ground.positive)
@@ -114,7 +119,7 @@ def open_bench(
     parts, numbers = split_rows(kept, classes, ground.settings)
     blank = Table(np.zeros((opened.width, len(outputs))), np.zeros(len(outputs)), 0.0)
     meaning = Meaning(opened, classifier_of(opened, blank, recipe, tuple(outputs)))
-    fitter = Fitter(recipe, ground.settings, tuple(outputs), meaning)
+    fitter = Fitter(recipe, settings, tuple(outputs), meaning)
     groups = np.array(groups_of(kept), dtype=object)
     return (
         Bench(recipe, ground, fitter, kept, groups, classes, outputs, parts, numbers),
@@ -123,20 +128,23 @@ def open_bench(
     )
 
 
-def weigh(bench: Bench, without: NDArray[np.bool_] | None, words: Says | None) -> tuple[Table, Weighed]:
+def weigh(
+    bench: Bench, without: NDArray[np.bool_] | None, words: Says | None, penalties: Sequence[float] = ()
+) -> tuple[Table, Weighed]:
     """Return table and stack, trained without the rows ``without``; ``words`` where they are fitted."""
     fitter, recipe = bench.fitter, bench.recipe
     train, tune = bench.part("train", without), bench.part("tune", without)
     labels = bench.numbers[train]
     held = bench.pair(tune)
+    whole = bench.pair(train)
+    # One choice for all: folds and twins are trained by the settings of what is written.
+    table = fitter.table(whole, held, penalties)
     asked = np.zeros((len(train), len(recipe.members) * len(bench.outputs)))
     folds = StratifiedGroupKFold(recipe.folds, shuffle=True, random_state=bench.base.seed)
     for inside, outside in folds.split(train, labels, bench.groups[train]):
         fold = bench.pair(train[inside])
-        says = fitter.words(fold, held), fitter.says_of(fitter.table(fold, held))
+        says = fitter.words(fold, held), fitter.says_of(fitter.table(fold, held, (table.penalty,)))
         asked[outside] = fitter.asked(*says, bench.texts(train[outside]))
-    whole = bench.pair(train)
-    table = fitter.table(whole, held)
     says = words or fitter.words(whole, held), fitter.says_of(table)
     center = _odds(asked).mean(axis=0)
     model = LogisticRegression(C=recipe.penalty, max_iter=_MOST_ITERATIONS).fit(_away(asked, center), labels)
@@ -171,7 +179,7 @@ def _away(asked: Floats, center: Floats) -> Floats:
     return np.asarray(np.where(asked == 0.0, 0.0, _odds(asked) - center))
 
 
-def weighed_without(bench: Bench, without: NDArray[np.bool_]) -> tuple[Weighed, Says]:
+def weighed_without(bench: Bench, without: NDArray[np.bool_], penalty: float) -> tuple[Weighed, Says]:
     """Return a stack that is trained without some rows, and what it says of whole texts."""
     train, tune = bench.part("train", without), bench.part("tune", without)
     present = set(bench.numbers[train].tolist()) & set(bench.numbers[tune].tolist())
@@ -179,6 +187,6 @@ def weighed_without(bench: Bench, without: NDArray[np.bool_]) -> tuple[Weighed, 
         lost = ", ".join(name for number, name in enumerate(bench.classes) if number not in present)
         raise ClassifierError(f"without these rows there is none of {lost}; they cannot be left out")
     words = bench.fitter.words(bench.pair(train), bench.pair(tune))
-    table, weighed = weigh(bench, without, words)
+    table, weighed = weigh(bench, without, words, (penalty,))
     meaning = bench.fitter.says_of(table)
     return weighed, lambda texts: weighed.says(bench.fitter.asked(words, meaning, texts))

@@ -32,8 +32,13 @@ _MOST_LEFT_OUT = 8_000
 _PREFIX_WORDS = (8, 16, 32)
 
 
-def judge(bench: Bench, weighed: Weighed, says: Says, gathered: Gathered, told: Told) -> Evaluation:
-    """Return the evaluation of a written stack; for what is left out, others are trained without it."""
+def judge(
+    bench: Bench, weighed: Weighed, says: Says, gathered: Gathered, penalty: float, told: Told
+) -> Evaluation:
+    """Return the evaluation of a written stack; for what is left out, others are trained without it.
+
+    ``penalty``: that of the table over the encoder, theirs too.
+    """
     recipe, classes, outputs = bench.recipe, bench.classes, bench.outputs
     test = [bench.examples[row] for row in bench.part("test")]
 
@@ -52,12 +57,12 @@ def judge(bench: Bench, weighed: Weighed, says: Says, gathered: Gathered, told: 
     missed_in = [everything]
     for name in recipe.left_out:
         chosen = np.array([row.source == name for row in bench.examples])
-        scored = _left_out(bench, name, chosen)
+        scored = _left_out(bench, name, chosen, penalty)
         told(f"left out {name}: {int(chosen.sum())} rows")
         held.append(scored)
         missed_in.append(scored)
     if recipe.left_out_slices:
-        scored = _slices_left_out(bench, told)
+        scored = _slices_left_out(bench, penalty, told)
         held.append(scored)
         missed_in.append(scored)
     sheets = [sheet for scored in held for sheet in sheets_of(scored, classes, outputs, seed=bench.base.seed)]
@@ -80,7 +85,7 @@ def judge(bench: Bench, weighed: Weighed, says: Says, gathered: Gathered, told: 
     )
 
 
-def _left_out(bench: Bench, name: str, chosen: NDArray[np.bool_]) -> Scored:
+def _left_out(bench: Bench, name: str, chosen: NDArray[np.bool_], penalty: float) -> Scored:
     """Return the rows left out, scored by a stack that never saw them.
 
     Where they have one class alone, test rows of the other class stand in for the rest.
@@ -94,7 +99,7 @@ def _left_out(bench: Bench, name: str, chosen: NDArray[np.bool_]) -> Scored:
     if len(places) > _MOST_LEFT_OUT:
         drawn = np.random.default_rng(bench.base.seed).choice(len(places), _MOST_LEFT_OUT, replace=False)
         places = places[np.sort(drawn)]
-    weighed, says = weighed_without(bench, chosen)
+    weighed, says = weighed_without(bench, chosen, penalty)
     others: list[int] = []
     if len(bench.classes) == 2 and len(set(bench.numbers[places].tolist())) == 1:
         test = bench.part("test", chosen)
@@ -112,7 +117,7 @@ def _left_out(bench: Bench, name: str, chosen: NDArray[np.bool_]) -> Scored:
     )
 
 
-def _slices_left_out(bench: Bench, told: Told) -> Scored:
+def _slices_left_out(bench: Bench, penalty: float, told: Told) -> Scored:
     """Return the rows of groups of slices, each scored by a stack that saw none of its group.
 
     Each has its own threshold, so scores are moved, as log-odds, to have the mean one.
@@ -120,7 +125,7 @@ def _slices_left_out(bench: Bench, told: Told) -> Scored:
     found: list[tuple[Sequence[Example], NDArray[np.float64], float]] = []
     for names in bench.recipe.left_out_slices:
         chosen = np.array([row.slice in names for row in bench.examples])
-        scored = _left_out(bench, ", ".join(names), chosen)
+        scored = _left_out(bench, ", ".join(names), chosen, penalty)
         own = len(scored.rows) - len(scored.others)
         found.append((scored.rows[:own], scored.scores[:own], scored.threshold))
         told(f"left out {', '.join(names)}: {own} rows")

@@ -114,10 +114,15 @@ class Fitter:
         """Return what the words say once fitted to ``train``, calibrated on ``tune``."""
         return fit_texts(train, tune, self.settings).predict
 
-    def table(self, train: tuple[Sequence[str], Numbers], tune: tuple[Sequence[str], Numbers]) -> Table:
+    def table(
+        self,
+        train: tuple[Sequence[str], Numbers],
+        tune: tuple[Sequence[str], Numbers],
+        penalties: Sequence[float] = (),
+    ) -> Table:
         """Return the table fitted to ``train``, with the penalty that serves ``tune`` best.
 
-        It learns each text whole, and as far as each member hears it.
+        It learns each text whole, and as far as each member hears it. ``penalties``: the recipe's by default.
         """
         kinds = [member for member in self.recipe.members if member.use == "meaning"]
         kinds = (
@@ -130,7 +135,7 @@ class Fitter:
         held = self.meaning.first(tune[0])
         tried = []
         with threadpool_limits(1):
-            for penalty in self.recipe.encoder.penalties:
+            for penalty in penalties or self.recipe.encoder.penalties:
                 model = LogisticRegression(
                     C=penalty,
                     class_weight="balanced" if self.settings.balanced else None,

@@ -64,7 +64,7 @@ def train_stack(
         return weighed.says(bench.fitter.asked(words.predict, says, texts))
 
     _write_stack(bench, out, used, weighed, gathered, scored)
-    evaluation = judge(bench, weighed, scored, gathered, told)
+    evaluation = judge(bench, weighed, scored, gathered, table.penalty, told)
     write_evaluation(out, evaluation)
     for made in (out, out / MEANING.removeprefix("./")):
         write_readme(made)
