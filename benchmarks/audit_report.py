@@ -43,6 +43,7 @@ def timed(log: Path, page: Path, options: list[str], runs: int) -> dict[str, flo
         "median_s": round(statistics.median(walls), 2),
         "range_s": [round(min(walls), 2), round(max(walls), 2)],
         "processor_s": round(statistics.median(processor), 2),
+        "processor_range_s": [round(min(processor), 2), round(max(processor), 2)],
         "memory_mib": round(max(memory)),
         "page_bytes": page.stat().st_size,
     }
