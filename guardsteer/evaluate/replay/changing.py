@@ -88,8 +88,7 @@ def _rule(rule: RuleSpec, strengths: Mapping[str, float]) -> RuleSpec:
     if not any(steer.vector in strengths for steer in rule.steer):
         return rule
     steer = tuple(_steer(each, strengths) for each in rule.steer if strengths.get(each.vector) != 0)
-    acts = steer or rule.disable or rule.halt or rule.revise is not None or rule.hold_back is not None
-    return replace(rule, steer=steer, observe=rule.observe or not acts)
+    return replace(rule, steer=steer)
 
 
 def _steer(each: SteerSpec, strengths: Mapping[str, float]) -> SteerSpec:
