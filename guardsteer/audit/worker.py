@@ -127,10 +127,7 @@ class Worker:
 
         Waking a sleeper costs the generating thread some microseconds, being looked at nothing.
         """
-        for _ in range(_LOOKS):
-            if self._hurry.wait(GROUP_DELAY_S) or self._awaited():
-                return True
-        return False
+        return any(self._hurry.wait(GROUP_DELAY_S) or self._awaited() for _ in range(_LOOKS))
 
     def _sleep(self) -> None:
         self.asleep = True

@@ -415,5 +415,5 @@ def test_a_segment_ends_for_its_age_while_nothing_comes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("segment_s", [0.0, -1.0, float("nan")])
 def test_an_age_that_is_none_is_refused(segment_s: float, tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match="segment_s=.*expected seconds above 0"):
+    with pytest.raises(AuditError, match=r"segment_s=.*expected seconds above 0"):
         open_journal(tmp_path, segment_s=segment_s)

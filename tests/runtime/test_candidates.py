@@ -372,7 +372,7 @@ def test_a_candidate_ends_where_its_row_does_though_others_go_on(tmp_path: Path)
     made = bench("llama")
     # What the first row says at its fourth token ends the rows that say it.
     end = run(made.model)[0][3]
-    settings = {"eos_token_id": end, "suppress_tokens": [0, 1]}
+    settings: dict[str, Any] = {"eos_token_id": end, "suppress_tokens": [0, 1]}
     with wrap(made, tmp_path, candidates={"same": file(tmp_path, POLICY)}) as guard:
         rows = run(guard, guard=[{}] * 3, **settings)
     lengths = {row.index(end) if end in row else TOKENS for row in rows}
