@@ -134,6 +134,46 @@ def test_what_a_probe_decides_in_the_pass_keeps_hooks_on_from_one_pass_to_the_ne
         assert len(turned) <= 2 * len(find_layout(model).blocks)
 
 
+class Scripted(Probe):
+    """Gives one log-odds after the other, whatever it reads."""
+
+    def __init__(self, identity: str, script: list[float]) -> None:
+        weight, bias = torch.zeros(1, WIDTH), torch.zeros(1)
+        named: Any = {"name": "probe", "outputs": ("score",), "digest": "b3:" + "0" * 64}
+        super().__init__(**named, block=0, weight=weight, bias=bias, fingerprint=identity)
+        self.script = script
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the next of the script for every position."""
+        return hidden.new_full((*hidden.shape[:2], 1), self.script.pop(0))
+
+
+def test_hooks_wake_in_the_pass_in_which_a_probe_asks_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer = tiny("llama"), byte_tokenizer()
+    vectors = {"one": random_vector(model, tokenizer, "one", (1,), seed=1)}
+    probe = Scripted(fingerprint(model, tokenizer).digest, [])
+    with guardsteer.wrap(
+        model,
+        tokenizer,
+        policy=policy_file(tmp_path, PROBED),
+        vectors=vectors,
+        classifiers={"probe": probe},
+    ) as guard:
+
+        def asked() -> tuple[list[int], list[int]]:
+            probe.script = [-9.0, -9.0, -9.0, 9.0, 9.0, -9.0, -9.0, 9.0, 9.0]
+            return say(guard, push=True)
+
+        tokens, seen = asked()
+        assert seen == [2, 2, 1, 2, 2, 2, 1, 2]
+        monkeypatch.setattr(HookSet, "rest", lambda *_: None)
+        assert asked() == (tokens, [2] * 8)
+        probe.script = [-9.0] * 9
+        assert say(guard, push=True)[0] != tokens
+
+
 def test_an_error_in_a_generation_wakes_the_hooks(guard: Any) -> None:
     class Failing(LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
