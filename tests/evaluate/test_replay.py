@@ -13,6 +13,7 @@ import torch
 import guardsteer
 from guardsteer.audit import open_journal, read
 from guardsteer.core.events import ClassifierLate
+from guardsteer.core.policy import Binding
 from guardsteer.errors import ReplayError
 from guardsteer.evaluate.replay import Changes, Stage, read_log, replay
 from guardsteer.evaluate.replay.telling import format_replay
@@ -165,8 +166,10 @@ def test_each_request_is_replayed_under_the_policy_that_it_ran_under(made: Bench
         guard.generate(ids, guard={"request": "first"}, **options)
         guard.reload(paths["shapes"])
         guard.generate(ids, guard={"request": "second"}, **options)
+        guard.reload(replace(guard.policy, binding=Binding(mode="shadow")))
+        guard.generate(ids, guard={"request": "third"}, **options)
     log, stage = read_log(read(tmp_path / "log")), Stage(made.model, made.tokenizer, KEY, **parts)
-    for request, policy in (("first", "steers"), ("second", "shapes")):
+    for request, policy in (("first", "steers"), ("second", "shapes"), ("third", "shapes")):
         found = replay(log.of(request), stage, [PROMPT], home=paths[policy])
         assert found.policy == policy
         assert found.same

@@ -116,7 +116,8 @@ class Log:
             row=row,
             started=started,
             ended=ended,
-            adopted=policies[-1],
+            # One text may be adopted again with another binding.
+            adopted=([each for each in policies if each.time_ns <= started.time_ns] or policies)[-1],
             attached=attached,
             call=tuple(call),
             key_name=self.keys.get(stream, ""),
