@@ -78,7 +78,10 @@ def test_the_stream_scores_the_windows_at_the_end_of_each_prefix(
         streamed.append(list(state.scores()))
         prefixes.append(text[:end])
         fork = state.fork()
-        fork.push(ONSET)
+        for piece in (ONSET[:4], ONSET[4:]):
+            fork.push(piece)
+        further = classifier.predict([text[:end] + ONSET])
+        np.testing.assert_allclose([list(fork.scores())], further, rtol=0, atol=1e-5)
     if prefixes:
         np.testing.assert_allclose(streamed, classifier.predict(prefixes), rtol=0, atol=1e-5)
 
