@@ -17,7 +17,7 @@ import sys
 import time
 import tracemalloc
 
-from guardsteer.classify.combination import Blend, Stack
+from guardsteer.classify.combined.combination import Blend, Stack
 from guardsteer.runtime.joining import Joined, Joining, Joint
 
 __all__ = ["blends", "main", "measure"]

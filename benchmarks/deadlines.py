@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from guardsteer.classify import PatternClassifier
-from guardsteer.classify.guarded import GuardedClassifier, guarded
+from guardsteer.classify.pace.guarded import GuardedClassifier, guarded
 from guardsteer.core.policy import BreakerSpec, ClassifierSpec
 
 WORDS = (" the", " bank", " said", " no", " again")

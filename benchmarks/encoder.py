@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from guardsteer.classify.deadline import with_deadline
-from guardsteer.classify.encoder import Encoder, open_encoder
-from guardsteer.classify.encoder_reading import EncoderClassifier, Head
-from guardsteer.classify.schedule import Schedule
+from guardsteer.classify.encoders.encoder import Encoder, open_encoder
+from guardsteer.classify.encoders.reading import EncoderClassifier, Head
+from guardsteer.classify.pace.deadline import with_deadline
+from guardsteer.classify.pace.schedule import Schedule
 from guardsteer.lab.classifiers.encoders.export import Export, Exporting, export_model
 from guardsteer.lab.classifiers.encoders.graphs import open_graph
 from guardsteer.lab.classifiers.encoders.loading import load_module

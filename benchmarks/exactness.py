@@ -31,7 +31,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from guardsteer.classify import LinearClassifier, load_folder
-from guardsteer.classify.writing import write_linear
+from guardsteer.classify.files.writing import write_linear
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 __all__ = ["TOLERANCE", "Differences", "Model", "compare", "main", "models", "texts_of"]

@@ -29,8 +29,8 @@ from sklearn.naive_bayes import ComplementNB
 from sklearn.pipeline import make_pipeline
 
 from guardsteer.classify import LinearClassifier, Probe, load_folder
-from guardsteer.classify.combination_files import Member, write_combination
-from guardsteer.classify.writing import write_card, write_linear, write_probe
+from guardsteer.classify.combined.files import Member, write_combination
+from guardsteer.classify.files.writing import write_card, write_linear, write_probe
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import AssetError
 from guardsteer.lab.classifiers.pipelines import write_pipeline

@@ -28,7 +28,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
 
 from guardsteer.classify import LinearClassifier, PatternClassifier, load_folder
-from guardsteer.classify.writing import write_linear
+from guardsteer.classify.files.writing import write_linear
 from guardsteer.core.signals import TextClassifier, TextState
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 

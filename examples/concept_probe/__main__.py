@@ -28,8 +28,8 @@ from examples.harbor.run import draw
 from examples.pictures import save_trace
 from guardsteer.assets import Catalog
 from guardsteer.classify import load_folder
-from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.probe import Probe, load_probe
+from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.demo.answering import answer, answer_guarded
 from guardsteer.demo.corpus.judge import tone_of
 from guardsteer.errors import ClassifierError, GuardsteerError

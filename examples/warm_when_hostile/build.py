@@ -27,8 +27,8 @@ from examples.warm_when_hostile.utterances import (
     soda_lines,
     without,
 )
-from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
+from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.errors import ClassifierError, GuardsteerError
 from guardsteer.host import fingerprint
 from guardsteer.lab.classifiers.data import Example, Part, part_of

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from guardsteer.cases.model import Case, Script
+from guardsteer.classify.combined.signal_blend import SignalBlend
 from guardsteer.classify.placing import placed
-from guardsteer.classify.signal_blend import SignalBlend
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ClassifierSpec, Policy, ReviseSpec
 from guardsteer.core.sentences import SentenceCounter

@@ -11,7 +11,7 @@ from guardsteer.assets import Catalog, resolve
 from guardsteer.cases.judging import Mismatch, judge
 from guardsteer.cases.model import Case, CaseFile
 from guardsteer.cases.replay import Classifiers, HiddenReader, Seen, replay
-from guardsteer.classify.signal_blend import SignalBlend, blends_of
+from guardsteer.classify.combined.signal_blend import SignalBlend, blends_of
 from guardsteer.core.policy import ENFORCED, Policy
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import RequestError
@@ -110,7 +110,7 @@ def read_classifiers(
     Raises ``ClassifierError`` where one is damaged, ``AssetError`` where there is none.
     """
     from guardsteer.classify import load_classifier
-    from guardsteer.classify.card import ProbeCard, read_card
+    from guardsteer.classify.files.card import ProbeCard, read_card
 
     base = Path(policy.source).parent
     found: dict[str, TextClassifier | HiddenReader | SignalBlend] = {}

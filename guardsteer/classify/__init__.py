@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from guardsteer.classify.callables import from_callable, from_states
-    from guardsteer.classify.combination import CombinationClassifier, combine
-    from guardsteer.classify.linear import LinearClassifier
+    from guardsteer.classify.combined.combination import CombinationClassifier, combine
     from guardsteer.classify.load import load_classifier, load_folder, outputs_of
     from guardsteer.classify.patterns import PatternClassifier
     from guardsteer.classify.probe import Probe
+    from guardsteer.classify.words.linear import LinearClassifier
 
 __all__ = [
     "CombinationClassifier",
@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CombinationClassifier": "combination",
-    "LinearClassifier": "linear",
+    "CombinationClassifier": "combined.combination",
+    "LinearClassifier": "words.linear",
     "PatternClassifier": "patterns",
     "Probe": "probe",
-    "combine": "combination",
+    "combine": "combined.combination",
     "from_callable": "callables",
     "from_states": "callables",
     "load_classifier": "load",

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from guardsteer.classify.reread import RereadState
-from guardsteer.classify.schedule import Schedule, parse_schedule
+from guardsteer.classify.pace.reread import RereadState
+from guardsteer.classify.pace.schedule import Schedule, parse_schedule
 from guardsteer.errors import ClassifierError
 
 __all__ = [

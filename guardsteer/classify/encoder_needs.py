@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from guardsteer.assets import Catalog, resolve
-from guardsteer.classify.card import Card, CombinationCard, EncoderCard, EncoderRef, read_card
-from guardsteer.classify.combination_files import DEEPEST
+from guardsteer.classify.combined.files import DEEPEST
+from guardsteer.classify.files.card import Card, CombinationCard, EncoderCard, EncoderRef, read_card
 from guardsteer.errors import GuardsteerError
 
 __all__ = ["encoders_of"]

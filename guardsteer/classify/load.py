@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from guardsteer.assets import Catalog, resolve
-from guardsteer.classify.artifact import read_file, read_tensors, read_vocabulary
-from guardsteer.classify.card import (
+from guardsteer.classify.combined.combination import Blend, CombinationClassifier
+from guardsteer.classify.combined.files import DEEPEST, checked_member, read_stack
+from guardsteer.classify.files.artifact import VOCABULARY_FILE, read_file, read_tensors, read_vocabulary
+from guardsteer.classify.files.card import (
     CARD_FILE,
     Card,
     CombinationCard,
@@ -19,33 +21,32 @@ from guardsteer.classify.card import (
     ProbeCard,
     read_card,
 )
-from guardsteer.classify.combination import CombinationClassifier
-from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE, Graph
-from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.files.graph import MODEL_FILE, WEIGHTS_FILE, Graph
 from guardsteer.classify.patterns import PatternClassifier
 from guardsteer.classify.placing import placed
-from guardsteer.classify.vectorizer import Vectorizer
-from guardsteer.classify.windows import WindowedClassifier
+from guardsteer.classify.words.linear import LinearClassifier
+from guardsteer.classify.words.vectorizer import Vectorizer
+from guardsteer.classify.words.windows import WindowedClassifier
 from guardsteer.core.digests import digest_json
 from guardsteer.core.policy import ClassifierSpec
-from guardsteer.errors import ClassifierError
+from guardsteer.core.signals import TextClassifier
+from guardsteer.errors import ClassifierError, GuardsteerError, Problem
 
 if TYPE_CHECKING:
-    from guardsteer.classify.encoder_reading import EncoderClassifier
+    from guardsteer.classify.encoders.reading import EncoderClassifier
     from guardsteer.classify.pipeline import PipelineClassifier
     from guardsteer.classify.probe import Probe
 
 __all__ = [
     "PROBE_FILE",
     "PROBE_OUTPUTS",
-    "VOCABULARY_FILE",
     "Loaded",
     "load_classifier",
     "load_folder",
+    "load_member",
     "outputs_of",
 ]
 
-VOCABULARY_FILE: Final = "vocabulary.json"
 PROBE_FILE: Final = "probe.yaml"
 PROBE_OUTPUTS: Final = ("score",)
 
@@ -96,16 +97,14 @@ def outputs_of(spec: ClassifierSpec, base: Path, catalog: Catalog) -> tuple[str,
 def load_folder(folder: Path, catalog: Catalog | None = None, encoders: Sequence[Path] = ()) -> Loaded:
     """Return the classifier in a folder; ``catalog`` finds the members of a combination.
 
-    The encoder that a card names is looked for in the folders ``encoders`` first (see ``encoder_load``).
+    The encoder that a card names is looked for in the folders ``encoders`` first (see ``encoders.load``).
     Raises ``ClassifierError`` where its files are damaged, or a member is another than the card names.
     """
     card: Card = read_card(folder)
     if isinstance(card, CombinationCard):
-        from guardsteer.classify.combination_files import load_combination
-
-        return load_combination(folder, card, catalog or Catalog(), encoders=encoders)
+        return _load_combination(folder, card, catalog or Catalog(), encoders=encoders)
     if isinstance(card, EncoderCard):
-        from guardsteer.classify.encoder_load import load_encoder_classifier
+        from guardsteer.classify.encoders.load import load_encoder_classifier
 
         return load_encoder_classifier(folder, card, catalog or Catalog(), encoders)
     if isinstance(card, PipelineCard):
@@ -128,6 +127,57 @@ def load_folder(folder: Path, catalog: Catalog | None = None, encoders: Sequence
         )
     except ClassifierError as error:
         raise ClassifierError(f"{folder / 'classifier.json'}: {error}") from error
+
+
+def _load_combination(
+    folder: Path, card: CombinationCard, catalog: Catalog, depth: int = 1, encoders: Sequence[Path] = ()
+) -> CombinationClassifier:
+    """Return the combination in ``folder``, with its members as the card names them.
+
+    Members' encoders are looked for in the folders ``encoders`` first.
+
+    Raises ``ClassifierError`` that lists every member that is missing, damaged or another classifier than the
+    one that the combination was made of.
+    """
+    if depth > DEEPEST:
+        raise ClassifierError(f"{folder}: combinations lie within one another more than {DEEPEST} deep")
+    members: dict[str, TextClassifier] = {}
+    loaded: dict[str, TextClassifier] = {}
+    problems: list[Problem] = []
+    for place, entry in enumerate(card.members):
+        try:
+            if entry.use not in loaded:
+                loaded[entry.use] = load_member(entry.use, folder, catalog, depth, encoders)
+            members[f"{place}: {entry.use}"] = checked_member(entry, loaded[entry.use])
+        except GuardsteerError as error:
+            told = f"members.{place}: {entry.use!r}: {' '.join(str(error).split())}"
+            problems.append(Problem(str(folder / CARD_FILE), 0, 0, told[:1000]))
+    if problems:
+        raise ClassifierError(problems)
+    decides = {"kind", "outputs", "by", "missing", "activation", "members", "files"}
+    blend = Blend(card.by, len(members), len(card.outputs), card.missing, read_stack(folder, card))
+    digest = digest_json(card.model_dump(mode="json", include=decides))
+    return CombinationClassifier(members, blend, outputs=card.outputs, digest=digest)
+
+
+def load_member(
+    use: str, base: Path, catalog: Catalog, depth: int = 1, encoders: Sequence[Path] = ()
+) -> TextClassifier:
+    """Return the classifier that ``use`` names, which reads text; a path is taken from ``base``."""
+    path = resolve("classifiers", use, base, catalog)
+    folder = path if path.is_dir() else path.parent
+    card = read_card(folder)
+    if isinstance(card, CombinationCard):
+        return _load_combination(folder, card, catalog, depth + 1, encoders)
+    if card.kind == "probe":
+        raise ClassifierError(
+            "is a probe, which reads hidden states and not text; combine its score in the policy: "
+            "combine: {of: [probe, words], by: max}"
+        )
+    found = load_folder(folder, catalog, encoders)
+    if not hasattr(found, "start"):
+        raise ClassifierError(f"is of kind {card.kind!r}, which reads no text")
+    return found
 
 
 def _folder(use: str, base: Path, catalog: Catalog) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import ahocorasick_rs
 import re2
 
-from guardsteer.classify.normalise import Normalise, Normaliser, Reading
+from guardsteer.classify.words.normalise import Normalise, Normaliser, Reading
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import ClassifierError
 

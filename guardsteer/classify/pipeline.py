@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from guardsteer.classify.artifact import read_file, read_tensors, read_vocabulary
-from guardsteer.classify.card import PipelineCard
-from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE
-from guardsteer.classify.reread import RereadState
-from guardsteer.classify.schedule import Schedule, parse_schedule
-from guardsteer.classify.vectorizer import Vectorizer
+from guardsteer.classify.files.artifact import VOCABULARY_FILE, read_file, read_tensors, read_vocabulary
+from guardsteer.classify.files.card import PipelineCard
+from guardsteer.classify.files.graph import MODEL_FILE, WEIGHTS_FILE
+from guardsteer.classify.pace.reread import RereadState
+from guardsteer.classify.pace.schedule import Schedule, parse_schedule
+from guardsteer.classify.words.vectorizer import Vectorizer
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import ClassifierError, Problem
 
@@ -28,7 +28,6 @@ __all__ = ["INPUT", "OUTPUT", "PipelineClassifier", "load_pipeline"]
 INPUT: Final = "features"
 OUTPUT: Final = "probabilities"
 
-_VOCABULARY_FILE: Final = "vocabulary.json"
 _BATCH_VALUES = 8_000_000
 _FAR_OUT = 1e-3
 
@@ -116,8 +115,8 @@ def load_pipeline(folder: Path, card: PipelineCard) -> PipelineClassifier:
     settings = card.vectorizer
     vocabulary = idf = None
     if settings.type == "tfidf":
-        data = read_file(folder, _VOCABULARY_FILE, card.files[_VOCABULARY_FILE])
-        vocabulary = read_vocabulary(folder / _VOCABULARY_FILE, data, settings.features)
+        data = read_file(folder, VOCABULARY_FILE, card.files[VOCABULARY_FILE])
+        vocabulary = read_vocabulary(folder / VOCABULARY_FILE, data, settings.features)
     if settings.use_idf:
         data = read_file(folder, WEIGHTS_FILE, card.files[WEIGHTS_FILE])
         shape = {"idf": ((settings.features,), ("float64",))}

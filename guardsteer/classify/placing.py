@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from guardsteer.classify.combination import CombinationClassifier
-from guardsteer.classify.opening import OpeningClassifier
-from guardsteer.classify.schedule import Schedule, parse_schedule
+from guardsteer.classify.combined.combination import CombinationClassifier
+from guardsteer.classify.pace.opening import OpeningClassifier
+from guardsteer.classify.pace.schedule import Schedule, parse_schedule
 from guardsteer.core.digests import digest_json
 from guardsteer.core.policy import ClassifierSpec
 from guardsteer.errors import ClassifierError

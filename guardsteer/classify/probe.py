@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from guardsteer.classify.artifact import read_file, read_tensors
-from guardsteer.classify.card import Measured, ProbeCard, read_card
-from guardsteer.classify.graph import WEIGHTS_FILE
+from guardsteer.classify.files.artifact import read_file, read_tensors
+from guardsteer.classify.files.card import Measured, ProbeCard, read_card
+from guardsteer.classify.files.graph import WEIGHTS_FILE
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import BindingError, ClassifierError
 

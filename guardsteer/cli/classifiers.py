@@ -12,7 +12,7 @@ from guardsteer.cli import classifiers_eval, classifiers_export, classifiers_tra
 
 if TYPE_CHECKING:
     from guardsteer.assets import Catalog
-    from guardsteer.classify.card import Card
+    from guardsteer.classify.files.card import Card
 
 __all__ = ["register", "run"]
 
@@ -52,7 +52,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     from guardsteer.assets import Catalog
-    from guardsteer.classify.card import read_card
+    from guardsteer.classify.files.card import read_card
 
     catalog = Catalog()
     folders = [catalog.find("classifiers", name) for name in catalog.names("classifiers")]
@@ -82,7 +82,7 @@ def _encoders(folder: Path, card: Card, catalog: Catalog) -> list[str]:
 
 
 def _show_one(args: argparse.Namespace) -> int:
-    from guardsteer.classify.card import read_card
+    from guardsteer.classify.files.card import read_card
     from guardsteer.lab.classifiers.eval_file import plain_evaluation, read_evaluation
     from guardsteer.lab.classifiers.readme import readme_of
 

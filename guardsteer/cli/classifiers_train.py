@@ -116,7 +116,7 @@ def _from_recipe(args: argparse.Namespace) -> int:
 
 def _built(args: argparse.Namespace) -> tuple[Evaluation, dict[str, Any]]:
     """Return the evaluation and the card's figures of what the recipe makes."""
-    from guardsteer.classify.card import read_card
+    from guardsteer.classify.files.card import read_card
     from guardsteer.errors import ClassifierError
     from guardsteer.lab.classifiers.combining.recipe import is_stack
     from guardsteer.lab.classifiers.combining.train import train_stack

@@ -13,7 +13,7 @@ from typing import Any
 
 from guardsteer.audit import Journal
 from guardsteer.audit.text import TextStore
-from guardsteer.classify.breaker import Breaker
+from guardsteer.classify.pace.breaker import Breaker
 from guardsteer.core.events import (
     Attached,
     ClassifierRestored,

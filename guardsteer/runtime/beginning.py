@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from guardsteer.classify.guarded import GuardedState, Incident
+from guardsteer.classify.pace.guarded import GuardedState, Incident
 from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import Scope
 from guardsteer.core.signals import TextState

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 from guardsteer.assets import Catalog, find_policy
 from guardsteer.cases import CASES_FILE, find_cases, load_cases, run_cases
 from guardsteer.classify import Probe, outputs_of
-from guardsteer.classify.guarded import guarded
+from guardsteer.classify.combined.signal_blend import SignalBlend, blends_of
+from guardsteer.classify.pace.guarded import guarded
 from guardsteer.classify.placing import placed as placed_by
-from guardsteer.classify.signal_blend import SignalBlend, blends_of
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Binding, ClassifierSpec, Policy
 from guardsteer.core.signals import TextClassifier

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeAlias
 
-from guardsteer.classify.guarded import GuardedState, Incident
+from guardsteer.classify.pace.guarded import GuardedState, Incident
 from guardsteer.runtime.joining import Joint
 
 __all__ = ["Befallen", "Fragile", "Slots"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import nan
 from typing import Final
 
-from guardsteer.classify.combination import Blend, CombinationClassifier
-from guardsteer.classify.guarded import Incident
-from guardsteer.classify.signal_blend import SignalBlend
+from guardsteer.classify.combined.combination import Blend, CombinationClassifier
+from guardsteer.classify.combined.signal_blend import SignalBlend
+from guardsteer.classify.pace.guarded import Incident
 from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import ClassifierSpec, Scope
 from guardsteer.core.signals import TextClassifier, TextState

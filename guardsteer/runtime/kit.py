@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardsteer.classify.guarded import GuardedClassifier
+from guardsteer.classify.pace.guarded import GuardedClassifier
 from guardsteer.core.policy import Policy, RuleSpec
 from guardsteer.host import Fingerprint, Layout, Point, outputs_of_blocks
 from guardsteer.rules.rollout import may_enforce

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardsteer.classify.guarded import Incident
+from guardsteer.classify.pace.guarded import Incident
 from guardsteer.core.events import (
     ClassifierFailed,
     ClassifierLate,

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from guardsteer.classify.guarded import Incident, stand_in
+from guardsteer.classify.pace.guarded import Incident, stand_in
 from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import OnError
 from guardsteer.host import outputs_of_blocks

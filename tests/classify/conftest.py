@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.classify.encoders import exported, make_model
+from tests.classify.encoder_models import exported, make_model
 
 
 @pytest.fixture(scope="session")

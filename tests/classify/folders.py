@@ -13,8 +13,8 @@ from safetensors.numpy import load, save
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from guardsteer.classify.card import Measured
-from guardsteer.classify.writing import write_card, write_linear, write_probe
+from guardsteer.classify.files.card import Measured
+from guardsteer.classify.files.writing import write_card, write_linear, write_probe
 from guardsteer.core.digests import digest_bytes
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.files.writing import write_linear
 from guardsteer.classify.load import load_folder
-from guardsteer.classify.normalise import Normaliser
-from guardsteer.classify.writing import write_linear
+from guardsteer.classify.words.linear import LinearClassifier
+from guardsteer.classify.words.normalise import Normaliser
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
 # Scripts, ligatures, marks, whitespace of many kinds, and every trap of lowering and stripping.

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guardsteer.classify.writing import write_probe
+from guardsteer.classify.files.writing import write_probe
 from guardsteer.cli.main import main
 from guardsteer.rules import parse_policy
-from tests.classify.encoders import add_head, exported, make_model
+from tests.classify.encoder_models import add_head, exported, make_model
 from tests.classify.folders import FINGERPRINT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backends.md"

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from guardsteer.assets import Catalog
-from guardsteer.classify.card import read_card
-from guardsteer.classify.combination_files import Member, write_combination
+from guardsteer.classify.combined.files import Member, write_combination
 from guardsteer.classify.encoder_needs import encoders_of
+from guardsteer.classify.files.card import read_card
 from guardsteer.classify.load import load_folder
-from tests.classify.encoders import add_head
+from tests.classify.encoder_models import add_head
 from tests.classify.folders import linear_folder
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from guardsteer.classify.card import CombinationCard, LinearCard, read_card
-from guardsteer.classify.encoder_load import ENVIRONMENT
+from guardsteer.classify.encoders.load import ENVIRONMENT
+from guardsteer.classify.files.card import CombinationCard, LinearCard, read_card
 from guardsteer.classify.load import load_folder
 from guardsteer.errors import ClassifierError
 from guardsteer.evaluate import Estimate

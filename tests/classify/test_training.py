@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.metrics import roc_auc_score
 
 from guardsteer.classify import LinearClassifier, load_folder
-from guardsteer.classify.card import read_card
+from guardsteer.classify.files.card import read_card
 from guardsteer.classify.probe import load_probe
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, part_of, read_examples

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from guardsteer.classify.card import read_card
-from guardsteer.classify.writing import write_card
+from guardsteer.classify.files.card import read_card
+from guardsteer.classify.files.writing import write_card
 from guardsteer.cli.main import main
 from guardsteer.lab.classifiers.disguise import DISGUISES
 from guardsteer.lab.classifiers.eval_file import read_evaluation

@@ -42,7 +42,7 @@ def test_an_error_of_this_library_keeps_its_message_only_where_this_library_rais
             names["fail"]()  # type: ignore[operator]
         return failure_of(info.value)
 
-    assert raised_within("guardsteer.classify.guarded") == "ClassifierError: gave 2 scores"
+    assert raised_within("guardsteer.classify.pace.guarded") == "ClassifierError: gave 2 scores"
     assert "gave" not in raised_within("guardsteer_plugin")
 
 

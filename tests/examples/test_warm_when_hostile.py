@@ -18,8 +18,8 @@ from examples.warm_when_hostile.talk import GREEDY, HERE, Decoding, ask, load
 from examples.warm_when_hostile.tune import with_strength
 from examples.warm_when_hostile.utterances import expand, own_lines, read_frames, without
 from guardsteer.assets import Catalog
-from guardsteer.classify.linear import LinearClassifier
 from guardsteer.classify.load import load_folder
+from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.errors import AssetError, RequestError
 from guardsteer.lab.recipes.recipe import load_recipe
 from guardsteer.rules import load_policy

@@ -11,13 +11,13 @@ import pytest
 import guardsteer
 from guardsteer.assets import Catalog
 from guardsteer.cases.running import read_classifiers
-from guardsteer.classify.encoder_reading import EncoderClassifier
+from guardsteer.classify.encoders.reading import EncoderClassifier
 from guardsteer.classify.load import load_folder
 from guardsteer.classify.placing import placed
 from guardsteer.core.policy import ClassifierSpec
 from guardsteer.errors import ClassifierError, PolicyError
 from guardsteer.rules import load_policy
-from tests.classify.encoders import add_head, exported, make_model
+from tests.classify.encoder_models import add_head, exported, make_model
 from tests.runtime.harness import SPECIAL, Bench, batch, bench, policy_file
 
 TOKENS = 20

@@ -11,8 +11,8 @@ import pytest
 
 import guardsteer
 from guardsteer.audit import open_journal, read
-from guardsteer.classify.combination import Blend, combine
-from guardsteer.classify.schedule import Schedule
+from guardsteer.classify.combined.combination import Blend, combine
+from guardsteer.classify.pace.schedule import Schedule
 from guardsteer.core.events import Attached, ClassifierFailed
 from guardsteer.core.policy import ClassifierSpec
 from guardsteer.runtime.joining import Joined, Joining, Joint, Own, join

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from guardsteer.classify.card import CARD_FILE
+from guardsteer.classify.files.card import CARD_FILE
 from guardsteer.core.digests import digest_bytes
 from guardsteer.errors import ClassifierError, Problem
 from guardsteer.lab.classifiers.evaluate import Evaluation

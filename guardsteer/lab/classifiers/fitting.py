@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
-from guardsteer.classify.characters import StripAccents
-from guardsteer.classify.normalise import Normalise
-from guardsteer.classify.reading import Analyzer
-from guardsteer.classify.windows import Windows
+from guardsteer.classify.words.characters import StripAccents
+from guardsteer.classify.words.normalise import Normalise
+from guardsteer.classify.words.reading import Analyzer
+from guardsteer.classify.words.windows import Windows
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, part_of
 from guardsteer.lab.classifiers.groups import groups_of

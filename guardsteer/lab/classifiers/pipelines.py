@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from guardsteer.classify.artifact import write_tensors, write_vocabulary
-from guardsteer.classify.graph import MODEL_FILE, WEIGHTS_FILE
-from guardsteer.classify.load import VOCABULARY_FILE, load_folder
+from guardsteer.classify.files.artifact import VOCABULARY_FILE, write_tensors, write_vocabulary
+from guardsteer.classify.files.graph import MODEL_FILE, WEIGHTS_FILE
+from guardsteer.classify.files.writing import write_folder
+from guardsteer.classify.load import load_folder
+from guardsteer.classify.pace.schedule import parse_schedule
 from guardsteer.classify.pipeline import INPUT, OUTPUT, PipelineClassifier
-from guardsteer.classify.schedule import parse_schedule
-from guardsteer.classify.vectorizer import VectorizerSettings
-from guardsteer.classify.writing import write_folder
+from guardsteer.classify.words.vectorizer import VectorizerSettings
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, check_examples, digest_examples, distinct
 from guardsteer.lab.classifiers.fitting import (

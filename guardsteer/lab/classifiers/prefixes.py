@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 
-from guardsteer.classify.windows import Windows
+from guardsteer.classify.words.windows import Windows
 
 __all__ = ["cut", "openings_of", "pieces_of", "prefixes_of", "spliced", "windows_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from guardsteer.classify.card import (
+from guardsteer.classify.files.card import (
     Card,
     CombinationCard,
     EncoderCard,

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from guardsteer.classify.characters import StripAccents
-from guardsteer.classify.normalise import Normalise
-from guardsteer.classify.reading import Analyzer
-from guardsteer.classify.windows import Windows
+from guardsteer.classify.words.characters import StripAccents
+from guardsteer.classify.words.normalise import Normalise
+from guardsteer.classify.words.reading import Analyzer
+from guardsteer.classify.words.windows import Windows
 from guardsteer.errors import ClassifierError, Problem
 from guardsteer.lab.classifiers.fitting import About, Settings
 from guardsteer.rules.document import compose, find, plain

@@ -10,9 +10,9 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from guardsteer.classify.activation import Activation
-from guardsteer.classify.normalise import Normaliser
-from guardsteer.classify.vectorizer import VectorizerSettings
-from guardsteer.classify.writing import LinearModel
+from guardsteer.classify.files.writing import LinearModel
+from guardsteer.classify.words.normalise import Normaliser
+from guardsteer.classify.words.vectorizer import VectorizerSettings
 from guardsteer.errors import ClassifierError
 
 __all__ = ["from_sklearn", "vectorizer_settings"]

@@ -15,8 +15,8 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from guardsteer.classify.normalise import Normaliser
-from guardsteer.classify.windows import Windows, highest
+from guardsteer.classify.words.normalise import Normaliser
+from guardsteer.classify.words.windows import Windows, highest
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.fitting import Numbers, Settings, fit
 from guardsteer.lab.classifiers.prefixes import cut, openings_of, pieces_of, prefixes_of, spliced, windows_of

@@ -11,11 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from guardsteer.classify.encoder_reading import EncoderClassifier
-from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.encoders.reading import EncoderClassifier
+from guardsteer.classify.files.writing import write_linear
 from guardsteer.classify.load import load_folder
-from guardsteer.classify.windows import WindowedClassifier
-from guardsteer.classify.writing import write_linear
+from guardsteer.classify.words.linear import LinearClassifier
+from guardsteer.classify.words.windows import WindowedClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, check_examples, digest_examples, distinct
 from guardsteer.lab.classifiers.eval_file import EVALUATION_FILE

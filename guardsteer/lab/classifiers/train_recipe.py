@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardsteer.assets import Catalog
-from guardsteer.classify.encoder_reading import EncoderClassifier
-from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.encoders.reading import EncoderClassifier
 from guardsteer.classify.load import load_folder
-from guardsteer.classify.windows import WindowedClassifier
+from guardsteer.classify.words.linear import LinearClassifier
+from guardsteer.classify.words.windows import WindowedClassifier
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, Part, distinct

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from guardsteer.classify.encoder_reading import EncoderClassifier
-from guardsteer.classify.linear import LinearClassifier
-from guardsteer.classify.vectorizer import Vectorizer
-from guardsteer.classify.windows import WindowedClassifier
+from guardsteer.classify.encoders.reading import EncoderClassifier
+from guardsteer.classify.words.linear import LinearClassifier
+from guardsteer.classify.words.vectorizer import Vectorizer
+from guardsteer.classify.words.windows import WindowedClassifier
 from guardsteer.core.signals import TextClassifier
 from guardsteer.lab.classifiers.data import Example
 from guardsteer.lab.classifiers.eval_stream import (

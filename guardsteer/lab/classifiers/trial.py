@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from guardsteer.classify.card import CARD_FILE, PatternsCard, ProbeCard, read_card
+from guardsteer.classify.combined.whole import score_whole
+from guardsteer.classify.files.card import CARD_FILE, PatternsCard, ProbeCard, read_card
 from guardsteer.classify.load import load_folder
-from guardsteer.classify.whole import score_whole
 from guardsteer.core.signals import TextClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example

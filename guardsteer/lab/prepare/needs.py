@@ -10,7 +10,7 @@ from typing import TypeVar
 from guardsteer.assets import Catalog, Kind, find_policy, home_key, is_path, resolve
 from guardsteer.assets.homes import SOURCES
 from guardsteer.classify import outputs_of
-from guardsteer.classify.card import CARD_FILE, ProbeCard, read_card
+from guardsteer.classify.files.card import CARD_FILE, ProbeCard, read_card
 from guardsteer.core.policy import ClassifierSpec, Policy, Position, ScheduleSpec, Site, VectorSpec
 from guardsteer.errors import AssetError, GuardsteerError, VectorError
 from guardsteer.lab.prepare.windows import Use, uses_of

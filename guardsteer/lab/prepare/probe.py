@@ -11,7 +11,7 @@ from typing import Any
 
 from guardsteer.assets import Catalog, resolve
 from guardsteer.classify import Probe, load_folder
-from guardsteer.classify.card import CARD_FILE
+from guardsteer.classify.files.card import CARD_FILE
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import AssetError, ClassifierError, GuardsteerError
 from guardsteer.host import Fingerprint

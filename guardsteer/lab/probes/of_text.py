@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from guardsteer.classify.card import Measured
+from guardsteer.classify.files.card import Measured
 from guardsteer.errors import ClassifierError
 from guardsteer.host import find_layout, fingerprint
 from guardsteer.lab.classifiers.data import Example, distinct

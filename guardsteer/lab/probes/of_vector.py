@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from guardsteer.classify.card import Measured
-from guardsteer.classify.writing import write_probe
+from guardsteer.classify.files.card import Measured
+from guardsteer.classify.files.writing import write_probe
 from guardsteer.errors import VectorError
 from guardsteer.host import find_layout, fingerprint, point_at
 from guardsteer.lab.capture.captured import Keep, capture_pairs

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-from guardsteer.classify.card import Measured
-from guardsteer.classify.writing import write_probe
+from guardsteer.classify.files.card import Measured
+from guardsteer.classify.files.writing import write_probe
 from guardsteer.core.digests import digest_parts
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example, check_examples

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guardsteer.classify.card import CombinationCard, read_card
-from guardsteer.classify.combination import CombinationClassifier
+from guardsteer.classify.combined.combination import CombinationClassifier
+from guardsteer.classify.combined.whole import score_whole
+from guardsteer.classify.files.card import CombinationCard, read_card
 from guardsteer.classify.load import load_folder
-from guardsteer.classify.whole import score_whole
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.combining.recipe import load_stack_recipe
 from guardsteer.lab.classifiers.combining.train import train_stack
 from guardsteer.lab.classifiers.eval_file import read_evaluation
 from guardsteer.lab.classifiers.train_recipe import train_recipe
-from tests.classify.encoders import exported, make_model
+from tests.classify.encoder_models import exported, make_model
 
 BASE = """
 format: guardsteer.classifier/1

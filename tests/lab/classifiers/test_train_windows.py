@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardsteer.classify.card import read_card
+from guardsteer.classify.files.card import read_card
 from guardsteer.classify.load import load_folder
 from guardsteer.classify.patterns import PatternClassifier
-from guardsteer.classify.windows import WindowedClassifier, Windows, open_windows
+from guardsteer.classify.words.windows import WindowedClassifier, Windows, open_windows
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.data import Example
 from guardsteer.lab.classifiers.fitting import Settings

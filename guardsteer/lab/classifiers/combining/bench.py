@@ -13,11 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from guardsteer.assets import Catalog, resolve
-from guardsteer.classify.card import read_card
-from guardsteer.classify.combination import FAR, LEAST
-from guardsteer.classify.combination_files import load_member
-from guardsteer.classify.encoder import open_encoder
-from guardsteer.classify.linear import LinearClassifier
+from guardsteer.classify.combined.combination import FAR, LEAST
+from guardsteer.classify.encoders.encoder import open_encoder
+from guardsteer.classify.files.card import read_card
+from guardsteer.classify.load import load_member
+from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.combining.members import Fitter, Meaning, Says, Table, classifier_of
 from guardsteer.lab.classifiers.combining.recipe import StackRecipe

@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
 from guardsteer.classify.activation import Activation
-from guardsteer.classify.encoder import Encoder
-from guardsteer.classify.encoder_reading import EncoderClassifier, Head
-from guardsteer.classify.encoder_windows import WordBreaker
-from guardsteer.classify.opening import opening_of
-from guardsteer.classify.schedule import parse_schedule
+from guardsteer.classify.encoders.encoder import Encoder
+from guardsteer.classify.encoders.reading import EncoderClassifier, Head
+from guardsteer.classify.encoders.windows import WordBreaker
+from guardsteer.classify.pace.opening import opening_of
+from guardsteer.classify.pace.schedule import parse_schedule
 from guardsteer.lab.classifiers.combining.recipe import MemberUse, StackRecipe
 from guardsteer.lab.classifiers.figures import Floats
 from guardsteer.lab.classifiers.fitting import Numbers, Settings

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guardsteer.assets import is_path
-from guardsteer.classify.combination_files import Member, write_combination
-from guardsteer.classify.encoder_writing import write_encoder_classifier
+from guardsteer.classify.combined.files import Member, write_combination
+from guardsteer.classify.encoders.writing import write_encoder_classifier
 from guardsteer.classify.load import load_folder
 from guardsteer.core.digests import digest_json
 from guardsteer.core.signals import TextClassifier

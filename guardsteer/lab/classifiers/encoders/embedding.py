@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardsteer.classify.activation import Activation
-from guardsteer.classify.encoder import Encoder, open_encoder
-from guardsteer.classify.encoder_reading import EncoderClassifier, Head, Over
-from guardsteer.classify.encoder_writing import write_encoder_classifier
-from guardsteer.classify.schedule import parse_schedule
+from guardsteer.classify.encoders.encoder import Encoder, open_encoder
+from guardsteer.classify.encoders.reading import EncoderClassifier, Head, Over
+from guardsteer.classify.encoders.writing import write_encoder_classifier
+from guardsteer.classify.pace.schedule import parse_schedule
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.combining.members import Meaning
 

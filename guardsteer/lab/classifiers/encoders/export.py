@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardsteer.classify.activation import Activation
-from guardsteer.classify.encoder import open_encoder
-from guardsteer.classify.encoder_files import (
+from guardsteer.classify.encoders.encoder import open_encoder
+from guardsteer.classify.encoders.files import (
     ENCODER_FILE,
     EXTERNAL_FILE,
     GRAPH_FILE,
@@ -27,8 +27,8 @@ from guardsteer.classify.encoder_files import (
     Manifest,
     read_manifest,
 )
-from guardsteer.classify.encoder_reading import Head
-from guardsteer.classify.encoder_writing import write_encoder_classifier
+from guardsteer.classify.encoders.reading import Head
+from guardsteer.classify.encoders.writing import write_encoder_classifier
 from guardsteer.core.digests import digest_file
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.encoders.graphs import (

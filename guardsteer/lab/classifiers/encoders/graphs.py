@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from guardsteer.classify.encoder_files import EXTERNAL_FILE, GRAPH_FILE
+from guardsteer.classify.encoders.files import EXTERNAL_FILE, GRAPH_FILE
 from guardsteer.errors import ClassifierError, Problem
 from guardsteer.lab.classifiers.encoders.loading import Exported
 

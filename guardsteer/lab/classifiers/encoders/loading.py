@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from guardsteer.classify.activation import Activation
-from guardsteer.classify.encoder_files import TOKENIZER_FILE
+from guardsteer.classify.encoders.files import TOKENIZER_FILE
 from guardsteer.errors import ClassifierError, Problem
 from guardsteer.lab.classifiers.encoders.model_files import ModelFiles, Pooling
 

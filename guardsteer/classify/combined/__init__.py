@@ -1,0 +1,1 @@
+"""Classifiers made of others: highest score, mean or a learned stack."""

@@ -1,0 +1,1 @@
+"""Transformer encoders and sequence classifiers, run by onnxruntime."""

@@ -1,0 +1,1 @@
+"""Linear models of words and characters, followed along a stream exactly."""
