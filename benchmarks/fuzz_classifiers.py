@@ -79,14 +79,14 @@ def write_originals(root: Path) -> list[Path]:
 
 
 def _write_combinations(root: Path) -> None:
-    """Write two, of members that are found from where a mutated copy lies."""
+    """Write two, of members that a copy finds too that lies beside them."""
     words, hashed = load_folder(root / "words"), load_folder(root / "hashed")
     if not isinstance(words, LinearClassifier) or not isinstance(hashed, LinearClassifier):
         raise TypeError("expected linear classifiers")
     members = [
-        Member("../originals/words", words),
-        Member("../originals/hashed", hashed),
-        Member("../originals/words", words, first_words=2),
+        Member("../words", words),
+        Member("../hashed", hashed),
+        Member("../words", words, first_words=2),
     ]
     write_combination(root / "highest", members, by="max", outputs=["score"], about={"name": "highest"})
     stack = {"weight": np.ones((3, 1)), "bias": np.zeros(1), "center": np.zeros(3)}
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures: list[dict[str, Any]] = []
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as root:
-        originals = write_originals(Path(root) / "originals")
+        originals = write_originals(Path(root))
         for example in range(given.examples):
             chooser = random.Random(given.seed * 1_000_003 + example)
             folder = Path(root) / "mutated"

@@ -15,10 +15,7 @@ EXAMPLES = 200
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    # Combinations name their members from beside a folder of this name.
-    root = tmp_path_factory.mktemp("fuzz") / "originals"
-    root.mkdir()
-    return write_originals(root)
+    return write_originals(tmp_path_factory.mktemp("originals"))
 
 
 def test_the_originals_load(originals: list[Path]) -> None:
@@ -29,7 +26,8 @@ def test_a_mutated_folder_loads_or_is_refused_by_a_typed_error(originals: list[P
     seen = set()
     for example in range(EXAMPLES):
         chooser = random.Random(example)
-        folder = originals[0].parent.parent / "mutated"
+        # Beside the originals, where a combination's members are.
+        folder = originals[0].parent / "mutated"
         shutil.copytree(chooser.choice(originals), folder)
         done = mutate(folder, chooser)
         try:
