@@ -206,3 +206,13 @@ def test_the_real_model_answers_hostile_users_more_warmly_at_a_bounded_price(
     assert found.change.gain.value >= 0.20
     assert found.change.perplexity_ratio.value <= 1.5
     assert found.random[1].gain.value < found.change.gain.value / 2
+
+
+@pytest.mark.parametrize(("file", "prefix"), [("pairs", ""), ("held_out", "held_out_")])
+def test_the_stack_for_hostility_keeps_to_the_utterances_as_they_are(file: str, prefix: str) -> None:
+    """What is held out here is held out there: its rows are these lines and no others."""
+    lines = (HERE.parents[1] / "classifiers" / "hostility-meaning" / f"{file}.jsonl").read_text("utf-8")
+    rows = [json.loads(line) for line in lines.splitlines()]
+    assert [(row["text"], row["label"]) for row in rows] == [
+        (text, side) for side in SIDES for text in own_lines(prefix + side)
+    ]

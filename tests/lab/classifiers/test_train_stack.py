@@ -15,9 +15,12 @@ from guardsteer.classify.combined.whole import score_whole
 from guardsteer.classify.files.card import CombinationCard, read_card
 from guardsteer.classify.load import load_folder
 from guardsteer.errors import ClassifierError
+from guardsteer.lab.classifiers.combining.bench import open_bench
 from guardsteer.lab.classifiers.combining.recipe import load_stack_recipe
 from guardsteer.lab.classifiers.combining.train import train_stack
+from guardsteer.lab.classifiers.data import part_of
 from guardsteer.lab.classifiers.eval_file import read_evaluation
+from guardsteer.lab.classifiers.fitting import split_rows
 from guardsteer.lab.classifiers.train_recipe import train_recipe
 from tests.classify.encoder_models import exported, make_model
 
@@ -198,4 +201,50 @@ def test_an_encoder_of_another_name_is_refused(tmp_path: Path, tiny: Path) -> No
     """The recipe says which encoder its figures were taken with."""
     recipe = _made(tmp_path, stack=STACK.replace("name: tiny", "name: large"))
     with pytest.raises(ClassifierError, match="holds the encoder 'tiny', the recipe names 'large'"):
+        train_stack(recipe, None, tiny, tmp_path / "both")
+
+
+ROWS = "base: ../base\nrows: ./rows.yaml"
+
+
+def _with_rows_of_its_own(root: Path, rows: str = BASE) -> Path:
+    """Return a recipe that brings its rows, beside a base whose own recipe has none to train on."""
+    recipe = _made(root, stack=STACK.replace("base: ../base", ROWS))
+    (recipe / "rows.yaml").write_text(rows)
+    for seed, name in ((1, "one"), (2, "other")):
+        (recipe / f"{name}.jsonl").write_text(_rows(seed, _by_money))
+    (root / "base" / "recipe.yaml").unlink()
+    return recipe
+
+
+def test_a_stack_can_bring_the_rows_that_its_base_has_no_recipe_for(tmp_path: Path, tiny: Path) -> None:
+    """It is trained on them, judged on what is left out of them, and its member is the base as it is."""
+    recipe = _with_rows_of_its_own(tmp_path)
+    built = train_stack(recipe, None, tiny, tmp_path / "both")
+    card = read_card(tmp_path / "both")
+    assert isinstance(card, CombinationCard)
+    assert card.members[0].digest == load_folder(tmp_path / "base").digest
+    assert ("./other.jsonl", "source left out") in {(s.source, s.seen) for s in built.evaluation.sheets}
+
+
+def test_rows_that_the_base_learned_from_are_not_judged(tmp_path: Path, tiny: Path) -> None:
+    """A group may stand in the test part with texts that the base, which knew no groups, was trained on."""
+    recipe = _with_rows_of_its_own(tmp_path)
+    grouped = [json.loads(line) for line in (recipe / "one.jsonl").read_text().splitlines()]
+    for place, row in enumerate(grouped):
+        row["group"] = f"group {place // 6}"
+    (recipe / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in grouped))
+    bench, _, _ = open_bench(load_stack_recipe(recipe), recipe, None, tiny)
+    drawn, _ = split_rows(bench.examples, bench.classes, bench.base.settings)
+    own = {row.text: part_of(row.text, seed=0, tune=0.25, test=0.25) for row in bench.examples}
+    assert {own[text] for text in bench.texts(bench.part("test"))} == {"test"}
+    assert "train" not in {own[text] for text in bench.texts(bench.part("tune"))}
+    assert "train" in {own[bench.examples[row].text] for row in drawn["test"]}
+    assert list(bench.part("train")) == list(drawn["train"])
+
+
+def test_rows_of_another_split_than_the_base_are_refused(tmp_path: Path, tiny: Path) -> None:
+    """Nobody could say then which rows the base has seen."""
+    recipe = _with_rows_of_its_own(tmp_path, BASE.replace("test: 0.25", "test: 0.2"))
+    with pytest.raises(ClassifierError, match=r"splits by .*0\.2\}, the base's card says .*0\.25\}"):
         train_stack(recipe, None, tiny, tmp_path / "both")

@@ -21,9 +21,9 @@ from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.errors import ClassifierError
 from guardsteer.lab.classifiers.combining.members import Fitter, Meaning, Says, Table, classifier_of
 from guardsteer.lab.classifiers.combining.recipe import StackRecipe
-from guardsteer.lab.classifiers.data import Example, Part, distinct
+from guardsteer.lab.classifiers.data import Example, Part, distinct, part_of
 from guardsteer.lab.classifiers.figures import Floats, threshold_for
-from guardsteer.lab.classifiers.fitting import Numbers, classes_of, split_rows
+from guardsteer.lab.classifiers.fitting import PARTS, Numbers, Settings, classes_of, split_rows
 from guardsteer.lab.classifiers.groups import groups_of
 from guardsteer.lab.classifiers.recipe import ClassifierRecipe, load_classifier_recipe
 from guardsteer.lab.classifiers.rows import Gathered, gather
@@ -106,17 +106,21 @@ def open_bench(
         raise ClassifierError(
             f"{folder}: holds the encoder {opened.manifest.name!r}, the recipe names {recipe.encoder.name!r}"
         )
-    ground = load_classifier_recipe(base)
-    chosen = read_card(base).training.get("penalty")
+    source = base if recipe.rows is None else here / recipe.rows
+    ground = load_classifier_recipe(source)
+    training = read_card(base).training
+    chosen = training.get("penalty")
     settings = ground.settings
     if isinstance(chosen, float):
         settings = replace(settings, penalties=(chosen,))
-    gathered = gather(ground, base, data)
+    gathered = gather(ground, source if source.is_dir() else source.parent, data)
     kept = distinct(gathered.training)
     classes, outputs = classes_of(kept, ground.positive)
     if tuple(outputs) != words.outputs:
         raise ClassifierError(f"base: {recipe.base!r} gives {words.outputs}, its recipe {tuple(outputs)}")
     parts, numbers = split_rows(kept, classes, ground.settings)
+    if recipe.rows is not None:
+        parts = _unseen(kept, parts, training, ground.settings, recipe.rows)
     blank = Table(np.zeros((opened.width, len(outputs))), np.zeros(len(outputs)), 0.0)
     meaning = Meaning(opened, classifier_of(opened, blank, recipe, tuple(outputs)))
     fitter = Fitter(recipe, settings, tuple(outputs), meaning)
@@ -126,6 +130,32 @@ def open_bench(
         words,
         gathered,
     )
+
+
+def _unseen(
+    examples: Sequence[Example],
+    parts: Mapping[Part, Rows],
+    training: Mapping[str, object],
+    settings: Settings,
+    named: str,
+) -> dict[Part, Rows]:
+    """Return the parts less the tuning and test rows that the base had in an earlier part of its own.
+
+    Raises ``ClassifierError`` where seed or shares are not those on the base's card.
+    """
+    ours = {"seed": settings.seed, "tune": settings.tune, "test": settings.test}
+    theirs = {name: training.get(name) for name in ours}
+    if theirs != ours:
+        raise ClassifierError(
+            f"rows: {named!r} splits by {ours}, the base's card says {theirs}; take the base's seed and split"
+        )
+    own = np.array(
+        [
+            PARTS.index(part_of(row.text, seed=settings.seed, tune=settings.tune, test=settings.test))
+            for row in examples
+        ]
+    )
+    return {part: rows[own[rows] >= PARTS.index(part)] for part, rows in parts.items()}
 
 
 def weigh(

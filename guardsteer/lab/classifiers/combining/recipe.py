@@ -53,8 +53,10 @@ class StackRecipe(_Closed):
     """A stack that can be built again.
 
     ``base``: the classifier, a catalogue name or a path, that is the member ``words`` and whose recipe gives
-    rows, labels, splits and target. ``folds``: members are trained so often without part of the training
-    rows, and the stack on what they say of these. ``left_out`` and ``failures`` as in other recipes.
+    rows, labels, splits and target. ``rows``: a recipe beside this one that gives them in its place, by the
+    base's seed and split; what the base learned from is then not judged. ``folds``: members are trained so
+    often without part of the training rows, and the stack on what they say of these. ``left_out`` and
+    ``failures`` as in other recipes.
     """
 
     format: Literal["guardsteer.classifier.stack/1"]
@@ -63,6 +65,7 @@ class StackRecipe(_Closed):
     description: _Line
     licence: _Line
     base: _Line
+    rows: _Line | None = None
     encoder: _Encoder
     members: Annotated[tuple[MemberUse, ...], Field(min_length=2, max_length=16, strict=False)]
     folds: Annotated[int, Field(ge=2, le=20)] = 5

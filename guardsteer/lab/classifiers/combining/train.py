@@ -120,7 +120,7 @@ def _write_stack(
     training = {
         "folds": recipe.folds,
         "penalty": recipe.penalty,
-        "recipe": digest_json(recipe.model_dump(mode="json")),
+        "recipe": digest_json(recipe.model_dump(mode="json", exclude=None if recipe.rows else {"rows"})),
     }
     card = card_of(about, digest=digest_examples(bench.examples), rows=bench.parts, training=training)
     tune, test = (
