@@ -123,6 +123,7 @@ def _assets() -> Iterator[Check]:
     yield Check("assets", bool(roots), f"roots: {roots or 'none'}", advice)
     for kind in KINDS:
         yield from _assets_of(catalog, kind)
+    yield from _encoders(catalog)
 
 
 def _assets_of(catalog: Catalog, kind: Kind) -> Iterator[Check]:
@@ -137,6 +138,34 @@ def _assets_of(catalog: Catalog, kind: Kind) -> Iterator[Check]:
             continue
         found.append(" ".join(filter(None, (name, card.version, card.licence and f"({card.licence})"))))
     yield Check(kind, True, ", ".join(found) or "none")
+
+
+def _encoders(catalog: Catalog) -> Iterator[Check]:
+    """Tell where the encoders are that classifiers of the catalogue read with; none is needed by the rest."""
+    from guardsteer.classify.encoder_needs import encoders_of
+    from guardsteer.classify.encoders.load import ENVIRONMENT, encoder_folder, encoder_places
+    from guardsteer.classify.files.card import read_card
+
+    readers: dict[str, list[str]] = {}
+    here: dict[str, str] = {}
+    for name in catalog.names("classifiers"):
+        folder = catalog.find("classifiers", name)
+        try:
+            needed = encoders_of(folder, read_card(folder), catalog)
+        except AssetError:
+            continue  # its own check tells
+        for wanted in needed:
+            label = f"{wanted.name} in {wanted.precision}"
+            readers.setdefault(label, []).append(name)
+            found = encoder_folder(wanted, encoder_places(folder, catalog))
+            here[label] = "not here" if found is None else str(found)
+    for label, names in readers.items():
+        advice = (
+            f"to use these, export it by 'guardsteer classifiers export' and name its folder in {ENVIRONMENT}"
+            if here[label] == "not here"
+            else ""
+        )
+        yield Check(f"encoders/{label}", True, f"{here[label]}; read by {', '.join(names)}", advice)
 
 
 def _audit_directory(directory: Path) -> Check:

@@ -11,6 +11,7 @@ import pytest
 
 from guardsteer.cli import doctor
 from guardsteer.cli.main import main
+from tests.classify.encoder_models import add_head, exported, make_model
 
 
 def checks(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, dict[str, object]]]:
@@ -23,9 +24,8 @@ def checks(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[s
 def test_a_sound_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
     status, seen = checks(capsys)
     assert status == 0
-    assert {"python", "threads", "assets", "classifiers", "policies", "vectors", *doctor.LIBRARIES} == set(
-        seen
-    )
+    assets = {"assets", "classifiers", "policies", "vectors", "encoders/all-MiniLM-L6-v2 in float32"}
+    assert {"python", "threads", *assets, *doctor.LIBRARIES} == set(seen)
 
 
 def test_the_libraries_are_those_that_the_package_requires(repository: Path) -> None:
@@ -57,6 +57,26 @@ def test_an_asset_root_that_is_absent_fails(
     status, seen = checks(capsys)
     assert status == 1
     assert "no such folder" in str(seen["assets"]["detail"])
+
+
+def test_encoders_that_classifiers_read_with_are_told_present_or_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assets, encoder = tmp_path / "assets", tmp_path / "encoder"
+    make_model(tmp_path / "model")
+    exported(tmp_path / "model", encoder)
+    add_head(assets / "classifiers" / "by-meaning", encoder)
+    monkeypatch.setenv("GUARDSTEER_ASSETS", str(assets))
+    status, seen = checks(capsys)
+    assert status == 0, "nothing else needs it"
+    told = str(seen["encoders/encoder in float32"]["detail"])
+    assert "not here" in told
+    assert "by-meaning" in told
+    assert "classifiers export" in str(seen["encoders/encoder in float32"]["advice"])
+    monkeypatch.setenv("GUARDSTEER_ENCODERS", str(encoder))
+    _, seen = checks(capsys)
+    assert str(encoder) in str(seen["encoders/encoder in float32"]["detail"])
+    assert not seen["encoders/encoder in float32"]["advice"]
 
 
 def test_an_asset_with_a_damaged_card_fails_and_the_others_are_listed(

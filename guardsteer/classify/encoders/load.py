@@ -25,7 +25,13 @@ from guardsteer.classify.pace.schedule import parse_schedule
 from guardsteer.core.digests import digest_json
 from guardsteer.errors import ClassifierError, Problem
 
-__all__ = ["ENVIRONMENT", "encoder_places", "find_encoder", "load_encoder_classifier"]
+__all__ = [
+    "ENVIRONMENT",
+    "encoder_folder",
+    "encoder_places",
+    "find_encoder",
+    "load_encoder_classifier",
+]
 
 ENVIRONMENT: Final = "GUARDSTEER_ENCODERS"
 """Environment variable that lists folders of encoders, as PATH lists folders."""
@@ -89,6 +95,18 @@ def find_encoder(wanted: EncoderRef, folder: Path, places: Sequence[Path]) -> En
         "or as 'encoder' of the classifier in the policy",
     ]
     raise ClassifierError([Problem(str(folder / CARD_FILE), 0, 0, "\n  ".join(lines))])
+
+
+def encoder_folder(wanted: EncoderRef, places: Sequence[Path]) -> Path | None:
+    """Return the folder of an encoder as its manifest tells, without opening it; None where it is not."""
+    for place in _candidates(places):
+        try:
+            found = read_manifest(place)
+        except ClassifierError:
+            continue
+        if found.identity == wanted.identity:
+            return place
+    return None
 
 
 def _candidates(places: Sequence[Path]) -> Iterator[Path]:
