@@ -150,3 +150,22 @@ def test_the_table_of_the_documentation_says_what_the_evaluations_say(page: str,
             folder,
             measured,
         )
+
+
+def test_the_failures_on_the_page_are_rows_that_the_evaluations_hold() -> None:
+    page = (ROOT / "docs" / "classifiers.md").read_text(encoding="utf-8")
+    table = page.split("### The failures that weigh most")[1].split("\n\n")[2]
+    rows = re.findall(
+        r"^\| (?:`([a-z-]+)`)? ?\| “(.+?)” \| ([0-9.]+), (missed|false alarm)", table, re.MULTILINE
+    )
+    assert len(rows) == 8
+    named = ""
+    for of, text, score, kind in rows:
+        named = of or named
+        told = json.loads((ROOT / "classifiers" / named / "evaluation.json").read_text(encoding="utf-8"))
+        held = [
+            miss
+            for miss in told["misses"]
+            if miss["kind"] == kind and miss["text"].rstrip("…")[:150] == text.replace("\\!", "!")[:150]
+        ]
+        assert any(f"{miss['score']:.2f}" == score for miss in held), text
