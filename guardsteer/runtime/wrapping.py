@@ -26,7 +26,7 @@ from guardsteer.runtime.guard import Guard
 from guardsteer.runtime.keeping import Keeper
 from guardsteer.runtime.provenance import surroundings_of
 from guardsteer.steer import Vector
-from guardsteer.telemetry import Feed, Observer
+from guardsteer.telemetry import Feed, Observer, check_observers
 
 __all__ = ["SIGNING_KEY_VARIABLE", "wrap"]
 
@@ -74,6 +74,7 @@ def wrap(
     ``LayoutError``, ``UnsupportedError`` and ``HostError`` (a hook without effect downstream); the model is
     then as it was.
     """
+    check_observers(observers)
     check_model(model)
     check_given(classifiers or {})
     layout = find_layout(model, blocks=blocks)

@@ -13,13 +13,16 @@ from typing import Any, Protocol
 import structlog
 
 from guardsteer.core.events import Event, RequestStarted
+from guardsteer.errors import UnsupportedError
 
-__all__ = ["QUEUE_EVENTS", "AuditLog", "Feed", "Observer"]
+__all__ = ["QUEUE_EVENTS", "AuditLog", "Feed", "Observer", "check_observers"]
 
 QUEUE_EVENTS = 65_536
 
 # Nobody wakes the thread, so that telling costs the generating thread an append and no more.
 _EVERY_S = 0.1
+
+_METHODS = ("opened", "context", "observe", "close")
 
 
 class AuditLog(Protocol):
@@ -52,6 +55,17 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """Hear that a guard is off and that all of its events were told."""
+
+
+def check_observers(observers: Sequence[object]) -> None:
+    """Raise ``UnsupportedError`` for the first that is no observer, with what it lacks."""
+    for observer in observers:
+        missing = [name for name in _METHODS if not callable(getattr(observer, name, None))]
+        if missing or isinstance(observer, type):
+            raise UnsupportedError(
+                f"observers: got {observer!r:.80}, expected an object with {', '.join(_METHODS)}; "
+                + (f"it lacks {', '.join(missing)}" if missing else "this is a class, make one of it")
+            )
 
 
 class Feed:

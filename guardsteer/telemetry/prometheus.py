@@ -46,7 +46,8 @@ _OF_LOGS = {
 class PrometheusMetrics:
     """Keeps the metrics of ``guardsteer.telemetry.catalogue`` in ``registry``, by default the process's.
 
-    One may watch several guards. Raises ``UnsupportedError`` where ``prometheus_client`` is missing.
+    One may watch several guards. Raises ``UnsupportedError`` where ``prometheus_client`` is missing, and for
+    a second one in the same registry.
     """
 
     def __init__(self, registry: Any = None) -> None:
@@ -57,15 +58,13 @@ class PrometheusMetrics:
                 'PrometheusMetrics needs prometheus_client: pip install "guardsteer[prometheus]"'
             ) from error
         where = prometheus_client.REGISTRY if registry is None else registry
-        made = {"counter": prometheus_client.Counter, "gauge": prometheus_client.Gauge}
-        self._metrics: dict[str, Any] = {
-            metric.name: prometheus_client.Histogram(
-                metric.name, metric.says, metric.labels, registry=where, buckets=metric.buckets
-            )
-            if metric.kind == "histogram"
-            else made[metric.kind](metric.name, metric.says, metric.labels, registry=where)
-            for metric in METRICS
-        }
+        try:
+            self._metrics = _register(prometheus_client, where)
+        except ValueError as error:
+            raise UnsupportedError(
+                "PrometheusMetrics: this registry has metrics of these names already; share one between "
+                "guards, or give each a registry of its own"
+            ) from error
         self._logs: weakref.WeakSet[AuditLog] = weakref.WeakSet()
         for name, metric in _OF_LOGS.items():
             self._metrics[metric].set_function(partial(self._of_logs, name))
@@ -184,3 +183,15 @@ class PrometheusMetrics:
         for guard, track in [key for key in self._in_force if key[0] == event.guard]:
             self._leave(guard, track)
         self._switch(event.guard, on=False)
+
+
+def _register(client: Any, registry: Any) -> dict[str, Any]:
+    made = {"counter": client.Counter, "gauge": client.Gauge}
+    return {
+        metric.name: client.Histogram(
+            metric.name, metric.says, metric.labels, registry=registry, buckets=metric.buckets
+        )
+        if metric.kind == "histogram"
+        else made[metric.kind](metric.name, metric.says, metric.labels, registry=registry)
+        for metric in METRICS
+    }

@@ -13,7 +13,8 @@ import pytest
 import structlog
 
 from guardsteer.core.events import Detached, Event, RequestStarted
-from guardsteer.telemetry import AuditLog, Feed
+from guardsteer.errors import UnsupportedError
+from guardsteer.telemetry import AuditLog, Feed, check_observers
 
 
 class Notebook:
@@ -132,6 +133,12 @@ def test_an_observer_hears_of_the_log() -> None:
     log, notebook = Log(), Notebook()
     Feed([notebook], log).close()
     assert notebook.audit == [log]
+
+
+@pytest.mark.parametrize(("given", "said"), [(object(), "lacks opened"), (Notebook, "make one of it")])
+def test_what_is_no_observer_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(UnsupportedError, match=said):
+        check_observers([Notebook(), given])
 
 
 def test_a_feed_that_nobody_holds_ends_with_its_thread() -> None:

@@ -175,6 +175,20 @@ def test_a_classifier_that_rests_shows_until_it_is_back() -> None:
     assert values(registry, "guardsteer_classifier_resting") == {("tone",): 0}
 
 
+def test_wrap_refuses_what_is_no_observer_before_it_opens_a_log(made: Bench, tmp_path: Path) -> None:
+    watching: Any = [PrometheusMetrics]
+    with pytest.raises(UnsupportedError, match="make one of it"):
+        guarded(made, tmp_path, watching, audit=tmp_path / "log")
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_registry_holds_the_metrics_once() -> None:
+    registry = CollectorRegistry()
+    PrometheusMetrics(registry)
+    with pytest.raises(UnsupportedError, match="share one between guards"):
+        PrometheusMetrics(registry)
+
+
 def test_revised_tokens_are_counted() -> None:
     registry = CollectorRegistry()
     revised = RowRevised(
