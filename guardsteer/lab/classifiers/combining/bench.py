@@ -19,9 +19,10 @@ from guardsteer.classify.files.card import read_card
 from guardsteer.classify.load import load_member
 from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.errors import ClassifierError
-from guardsteer.lab.classifiers.combining.members import Fitter, Meaning, Says, Table, classifier_of
+from guardsteer.lab.classifiers.combining.members import Fitter, Says, Table, classifier_of
 from guardsteer.lab.classifiers.combining.recipe import StackRecipe
 from guardsteer.lab.classifiers.data import Example, Part, distinct, part_of
+from guardsteer.lab.classifiers.encoders.meaning import Meaning
 from guardsteer.lab.classifiers.figures import Floats, threshold_for
 from guardsteer.lab.classifiers.fitting import PARTS, Numbers, Settings, classes_of, split_rows
 from guardsteer.lab.classifiers.groups import groups_of

@@ -16,7 +16,7 @@ from guardsteer.classify.encoders.reading import EncoderClassifier, Head, Over
 from guardsteer.classify.encoders.writing import write_encoder_classifier
 from guardsteer.classify.pace.schedule import parse_schedule
 from guardsteer.errors import ClassifierError
-from guardsteer.lab.classifiers.combining.members import Meaning
+from guardsteer.lab.classifiers.encoders.meaning import Meaning
 
 __all__ = ["Embedding", "open_embedding"]
 
