@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 # A model of a few million weights runs many times faster on one thread than on several.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
+# How many processes share the tests.
+WORKERS ?= 2
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test check lint bench setup clean
@@ -18,7 +20,7 @@ demo: $(VENV)/.core ## show guarded and unguarded answers of the built-in model 
 	$(BIN)/guardsteer demo
 
 test: $(VENV)/.dev ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 check: lint test ## lint, type-check, check the layers and run the tests
 
