@@ -38,7 +38,6 @@ __all__ = ["Counts", "Happening", "Period", "tally"]
 
 _MS = 1_000_000
 _MOST_HAPPENINGS = 200
-_STAGES = ("read_ns", "decide_ns", "steer_ns")
 
 
 @dataclass(slots=True)
@@ -86,8 +85,7 @@ class Period:
 
     ``rules``, ``vectors`` and ``tenants`` count activations that were applied (their tokens: those that
     ended); ``fired`` counts rules that fired, ``shadow`` what would have acted. ``scores`` are those with
-    which a flag went up, by flag and bucket; ``latency_ms`` request durations by bucket; ``stages_ms`` the
-    sums of stage times where the log has them.
+    which a flag went up, by flag and bucket; ``latency_ms`` request durations by bucket.
     """
 
     axis: TimeAxis
@@ -115,8 +113,6 @@ class Period:
     )
     latency_ms: defaultdict[int, array[float]] = field(default_factory=_samples)
     monotonic: int = 0
-    stages_ms: Counter[str] = field(default_factory=Counter)
-    staged: int = 0
     troubles: defaultdict[str, Counts] = field(default_factory=_counts)
     happenings: list[Happening] = field(default_factory=list)
     unlisted: int = 0
@@ -155,7 +151,7 @@ class _Counting:
         at = event.time_ns
         inside = found.since_ns <= at < found.until_ns
         if getattr(event, "request", None) is not None:
-            if not event.track:  # type: ignore[union-attr]
+            if not event.track:  # type: ignore[union-attr]  # what has a request has a track
                 self._row(stored, inside)
         elif at < found.until_ns:
             self._guard(event, inside)
@@ -167,7 +163,7 @@ class _Counting:
 
     def _row(self, stored: StoredEvent, inside: bool) -> None:
         event, found = stored.event, self.found
-        key = (stored.stream, event.request, event.sequence)  # type: ignore[union-attr]
+        key = (stored.stream, event.request, event.sequence)  # type: ignore[union-attr]  # a row's
         if isinstance(event, RequestStarted):
             tenant = event.tenant or str(event.context.get("tenant", "")) or "(none stated)"
             self.open[key] = _Open(event.time_ns, event.monotonic_ns, tenant, event.mode)
@@ -188,11 +184,6 @@ class _Counting:
         else:
             took = event.time_ns - row.time_ns
         found.latency_ms[bucket].append(took / _MS)
-        stages = {name: getattr(event, name, 0) for name in _STAGES}
-        if any(stages.values()):
-            found.staged += 1
-            for name, spent in stages.items():
-                found.stages_ms[name.removesuffix("_ns")] += spent / _MS  # type: ignore[assignment]
 
     def _count(self, event: object, tenant: str, bucket: int) -> None:
         found = self.found

@@ -175,7 +175,4 @@ def _latency_note(found: Period, count: int) -> str:
         else "the monotonic clock where the log has it, else UTC"
     )
     told = f"From admission to the last record of a row, by {by}; rows of one batch end together. "
-    if not found.staged:
-        return told + "The log does not hold how long each stage took."
-    parts = ", ".join(f"{name} {spent / found.staged:,.2f} ms" for name, spent in found.stages_ms.items())
-    return told + f"Stages, in the mean of {found.staged:,} rows: {parts}."
+    return told + "The log does not hold how long each stage took."

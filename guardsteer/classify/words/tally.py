@@ -90,7 +90,7 @@ class ProportionalTally:
             self._counts = counts = wider(counts)
             # What it stopped at was not counted, nor what comes behind it.
             first = indices.index(index)
-            for index, step, slope in zip(indices[first:], steps[first:], slopes[first:]):  # noqa: B905
+            for index, step, slope in zip(indices[first:], steps[first:], slopes[first:]):  # noqa: B905  # of one length
                 growth += slope * counts[index]
                 counts[index] += step
         self.products = (products[0] + sums[0],) if len(sums) == 1 else list(map(add, products, sums))
