@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from guardsteer.audit.chain import MAX_LINE_BYTES, parse_name
+from guardsteer.audit.chain import MAX_LINE_BYTES, parse_name, segment_name
 from guardsteer.errors import AuditError
 
 __all__ = ["Listing", "list_log", "read_lines"]
+
+# Segments that are made while a directory is listed are few; a name with a huge number must cost nothing.
+_WIDEST_HOLE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,26 @@ def list_log(directory: Path) -> Listing:
                 numbers.append(number)
         else:
             others.append(name)
-    return Listing({stream: tuple(sorted(numbers)) for stream, numbers in streams.items()}, tuple(others))
+    return Listing(
+        {stream: _without_holes(directory, stream, numbers) for stream, numbers in streams.items()},
+        tuple(others),
+    )
+
+
+def _without_holes(directory: Path, stream: str, numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return the numbers with those that are there too, though the listing does not have them.
+
+    A directory is not listed at one moment: of two files that are made meanwhile it may name the later alone.
+    """
+    ascending = sorted(numbers)
+    found = [
+        number
+        for before, after in pairwise([0, *ascending])
+        if after - before <= _WIDEST_HOLE
+        for number in range(before + 1, after)
+        if (directory / segment_name(stream, number)).exists()
+    ]
+    return tuple(sorted([*ascending, *found]))
 
 
 def read_lines(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:

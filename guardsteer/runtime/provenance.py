@@ -68,6 +68,8 @@ def surroundings_of(model: Any) -> Surroundings:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
+    # Its build too, which the package's own version may leave out.
+    versions["torch"] = str(torch.__version__)
     devices = sorted({str(parameter.device) for parameter in model.parameters()})
     attention = getattr(model.config, "_attn_implementation", None)
     kernels = _kernels_on(devices)

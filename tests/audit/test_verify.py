@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import tracemalloc
@@ -486,6 +487,22 @@ def test_a_log_that_is_being_written_and_rotated_has_no_finding(tmp_path: Path) 
         stop.set()
         writer.join()
     assert [result.findings for result in results if not result.ok] == []
+
+
+def test_a_segment_that_a_listing_misses_is_not_gone(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = os.listdir(log)
+    for missed in segments(log)[:-1]:
+        monkeypatch.setattr(os, "listdir", lambda _, missed=missed: [n for n in names if n != missed.name])
+        assert verify(log).ok
+    monkeypatch.undo()
+    segments(log)[2].unlink()
+    assert "missing" in kinds(verify(log))
+
+
+def test_a_huge_number_of_a_segment_costs_nothing(log: Path) -> None:
+    stream = checkpoint(log).name.removesuffix(".checkpoint")
+    (log / segment_name(stream, 999_999_999_999)).write_bytes(b"")
+    assert "missing" in kinds(verify(log))
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
