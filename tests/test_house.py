@@ -91,7 +91,7 @@ def test_the_public_names_are_those_of_the_rooms() -> None:
     assert guardsteer.load_policy is import_module("guardsteer.rules").load_policy
     assert {"__version__", "errors", "load_policy", "wrap"} <= set(dir(guardsteer))
     with pytest.raises(AttributeError, match="no attribute 'rap'"):
-        guardsteer.rap  # noqa: B018
+        guardsteer.rap  # noqa: B018  # looked up for its error
 
 
 def test_an_upper_room_may_import_a_lower_one_never_the_other_way() -> None:

@@ -126,7 +126,7 @@ def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_is_an_error() -> None:
     with pytest.raises(AssetError, match="the kinds are classifiers, policies, vectors"):
-        Catalog().find("models", "x")  # type: ignore[arg-type]
+        Catalog().find("models", "x")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_folders_beside_the_package_count_only_when_they_are_guardsteers(tmp_path: Path) -> None:

@@ -253,7 +253,7 @@ def test_an_event_that_cannot_be_recorded_is_counted_and_the_others_are_recorded
 
 def test_a_journal_whose_losses_were_told_closes_in_order(tmp_path: Path) -> None:
     journal = open_journal(tmp_path, key=KEY)
-    journal.append("not an event")  # type: ignore[arg-type]
+    journal.append("not an event")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(AuditWriteError, match="1 events are lost"):
         journal.flush()
     journal.close()
@@ -353,7 +353,7 @@ def test_a_directory_that_cannot_be_written_is_refused_when_opening(tmp_path: Pa
 @pytest.mark.parametrize("options", [{"segment_bytes": 0}, {"queue_records": 0}])
 def test_sizes_below_one_are_refused(tmp_path: Path, options: dict[str, int]) -> None:
     with pytest.raises(AuditError, match="expected 1 or more"):
-        open_journal(tmp_path, **options)  # type: ignore[arg-type]
+        open_journal(tmp_path, **options)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_directory_that_becomes_read_only_fails_at_the_next_segment(

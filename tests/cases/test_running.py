@@ -214,7 +214,7 @@ def test_a_classifier_that_raises_fails_the_case() -> None:
 
     policy = policy_of()
     cases = cases_of("  - {name: a, user: x, expect: [{at: 0, flags: {rude: down}}]}", policy)
-    report = run_cases(policy, cases, {**classifiers_of(policy), "asking": Broken()})  # type: ignore[dict-item]
+    report = run_cases(policy, cases, {**classifiers_of(policy), "asking": Broken()})  # type: ignore[dict-item]  # broken on purpose
     assert report.results[0].error == "ValueError: broken"
 
 

@@ -12,8 +12,7 @@ import pytest
 from guardsteer.audit import read, verify
 from guardsteer.cli.main import main
 from guardsteer.core.events import RequestStarted, RowHalted
-from tests.models import tiny
-from tests.runtime.harness import byte_tokenizer
+from tests.runtime.harness import chat_folder
 
 POLICY = """
 guardsteer: 1
@@ -23,21 +22,12 @@ context: {tier: int}
 rules: [{id: stop, when: bad.match > 0.5, halt: true}]
 fallback: "No."
 """
-TEMPLATE = (
-    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
 Run = Callable[..., int]
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    tiny("llama").save_pretrained(folder)
-    tokenizer = byte_tokenizer()
-    tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return folder
+    return chat_folder(tmp_path / "model")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_an_error_of_this_library_keeps_its_message_only_where_this_library_rais
         code = compile("def fail(): raise ClassifierError('gave 2 scores')", "here", "exec")
         exec(code, names)
         with pytest.raises(ClassifierError) as info:
-            names["fail"]()  # type: ignore[operator]
+            names["fail"]()  # type: ignore[operator]  # made by exec
         return failure_of(info.value)
 
     assert raised_within("guardsteer.classify.pace.guarded") == "ClassifierError: gave 2 scores"

@@ -34,7 +34,7 @@ Scores = list[dict[str, float]]
 def pair(request: str, scores: Scores, candidate: Policy = STRICT, **other: Any) -> list[Event]:
     """Return what a request leaves behind under the live policy and, beside it, a candidate."""
     live = story(LIVE, scores, request=request, context={"tier": 1}, **other)
-    seen = len(scores) if live[-1].reason == "stop" else live[-1].generated_tokens  # type: ignore[union-attr]
+    seen = len(scores) if live[-1].reason == "stop" else live[-1].generated_tokens  # type: ignore[union-attr]  # a row that ended
     beside = story(
         candidate, scores[:seen], request=request, context={"tier": 1}, track="strict", mode="shadow"
     )

@@ -21,7 +21,7 @@ def by_hand(model: object, prompt: list[int], reply: list[int]) -> float:
     nats = 0.0
     with torch.no_grad():
         for place, token in enumerate(reply):
-            logits = model(torch.tensor([prompt + reply[:place]])).logits[0, -1]  # type: ignore[operator]
+            logits = model(torch.tensor([prompt + reply[:place]])).logits[0, -1]  # type: ignore[operator]  # typed in part
             nats -= float(logits.double().log_softmax(-1)[token])
     return nats
 

@@ -166,4 +166,4 @@ def test_encoder_decoders_are_refused() -> None:
 def test_a_layout_is_a_value() -> None:
     layout: Layout = find_layout(tiny("gpt2"))
     with pytest.raises(AttributeError):
-        layout.width = 3  # type: ignore[misc]
+        layout.width = 3  # type: ignore[misc]  # frozen, to be refused

@@ -45,7 +45,7 @@ def test_hook_registered_before_try() -> None:
     """A registration that fails half-way leaves no hook behind."""
     model = tiny("llama")
     clean = _logits(model)
-    wrong: Any = HookSpec(model, "sideways", _push)  # type: ignore[arg-type]
+    wrong: Any = HookSpec(model, "sideways", _push)  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="sideways"):
         attach([*(HookSpec(block, "forward", _push) for block in find_layout(model).blocks), wrong])
     assert torch.equal(_logits(model), clean)

@@ -106,7 +106,7 @@ def test_what_holds_the_stream_already_is_refused() -> None:
 
     block = Block(lambda _stream, half: half)
     block.attention, block.mlp = Whole(1, False), Whole(2, False)
-    block.norm = nn.Identity()  # type: ignore[assignment]
+    block.norm = nn.Identity()  # type: ignore[assignment]  # another layer in its place
     found = whys(block)
     assert all(STREAM in found[point] for point in (ATTENTION, MLP))
 

@@ -112,7 +112,7 @@ class _Refusing(nn.Module):
     ("spec", "message"),
     [
         (HookSpec(nn.Identity(), "forward_pre", print, always_call=True), "always_call"),
-        (HookSpec(nn.Identity(), "backward", print), "got 'backward'"),  # type: ignore[arg-type]
+        (HookSpec(nn.Identity(), "backward", print), "got 'backward'"),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
 def test_a_spec_that_makes_no_sense_is_refused(spec: HookSpec, message: str) -> None:

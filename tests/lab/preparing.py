@@ -29,7 +29,7 @@ METRIC = "python:tests.lab.studies:letters"
 HOPELESS = "python:tests.lab.preparing:nothing"
 
 
-def nothing(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def nothing(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return what no steering changes."""
     return [0.0 for _ in replies]
 

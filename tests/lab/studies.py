@@ -30,7 +30,7 @@ def parts() -> tuple[Any, Any]:
     return chat_model(), chat_tokenizer()
 
 
-def letters(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001
+def letters(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[float]:  # noqa: ARG001  # the signature of a metric
     """Return the share of ``LETTER`` among each reply's characters."""
     return [reply.count(LETTER) / max(len(reply), 1) for reply in replies]
 

@@ -150,7 +150,7 @@ def test_a_policy_of_hundreds_of_rules_is_looked_through_in_bounded_work() -> No
     ]
     text = f"{HEAD.replace('POSITIONS', 'generated')}rules:\n{''.join(rules)}"
     found = Meetings(parse_policy(text, "p.yaml", outputs=outputs_of))
-    found._worlds.impossible = counted  # type: ignore[method-assign]
+    found._worlds.impossible = counted  # type: ignore[method-assign]  # to count calls
     met = list(found.of("warm", "calm"))
     assert searches == 20_000
     assert len(met) == 150 * 150 - 20_000

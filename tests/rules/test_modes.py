@@ -122,7 +122,7 @@ def test_a_rule_in_shadow_shows_in_the_shadow_alone_and_one_that_is_off_nowhere(
 def test_changes_say_whether_a_rule_has_an_effect() -> None:
     program = program_of(*MIXED[:2], binding=Binding(rules=(("tried", "shadow"),)))
     for mode, modes in (("enforce", ["shadow", "enforce"]), ("shadow", ["shadow", "shadow"])):
-        row = program.start(mode=mode)  # type: ignore[arg-type]
+        row = program.start(mode=mode)  # type: ignore[arg-type]  # one of the modes
         row.before(UP)
         assert [change.mode for change in row.changes] == modes
 
@@ -224,4 +224,4 @@ def test_a_request_is_known_by_its_labels() -> None:
     assert outcome({}) == (False, True)
     for wrong in ("vip", ["vip", 3], 7):
         with pytest.raises(RequestError, match="labels"):
-            program.start({"labels": wrong})  # type: ignore[dict-item]
+            program.start({"labels": wrong})  # type: ignore[dict-item]  # wrong on purpose

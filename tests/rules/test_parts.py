@@ -48,12 +48,12 @@ def test_the_whole_follows_from_the_truths_of_its_parts_as_kleene_defined_it(
 
     def value_of(operand: Operand) -> Value:
         if isinstance(operand, SignalRef):
-            return world["signal", operand.name]  # type: ignore[no-any-return]
+            return world["signal", operand.name]  # type: ignore[no-any-return]  # a mapping of anything
         return context.get(operand.key) if isinstance(operand, RequestRef) else step
 
     def told(part: Condition) -> Truth:
         if isinstance(part, FlagRef):
-            return world["flag", part.name]  # type: ignore[no-any-return]
+            return world["flag", part.name]  # type: ignore[no-any-return]  # a mapping of anything
         return compared(part, value_of)
 
     assert truth_of(condition, told) is kleene(tree, world)

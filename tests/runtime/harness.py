@@ -26,6 +26,11 @@ from tests.models import PAD, VOCABULARY, WIDTH, tiny
 SPECIAL = (0, 1, 2)
 """Tokens that tests keep a model from choosing, where rows must all be equally long."""
 
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
 
 def byte_tokenizer() -> Any:
     """Return a tokenizer with one token for each of the bytes 0 to 124, after pad, bos and eos."""
@@ -38,6 +43,15 @@ def byte_tokenizer() -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>", padding_side="left"
     )
+
+
+def chat_folder(folder: Path) -> Path:
+    """Save a tiny model with the tokenizer of bytes and a chat template; return ``folder``."""
+    tiny("llama").save_pretrained(folder)
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def _byte(character: str) -> int:

@@ -148,7 +148,7 @@ def test_scores_that_come_late_are_taken_at_a_later_step_and_the_trail_says_from
                 push(text)
                 read_on.append(len(state.inner.text))
 
-            state.push = watched  # type: ignore[method-assign]
+            state.push = watched  # type: ignore[method-assign]  # to watch it
             return state
 
     with wrap(made, tmp_path, text, classifiers={"said": Watching(1)}, audit=tmp_path / "log") as guard:
@@ -255,7 +255,7 @@ def test_a_classifier_with_a_wrong_number_of_scores_counts_as_one_that_raised(tm
     class Double(LastCharacters):
         def start(self) -> Any:
             state = super().start()
-            state.scores = lambda: (0.9, 0.9)  # type: ignore[method-assign]
+            state.scores = lambda: (0.9, 0.9)  # type: ignore[method-assign]  # to break it
             return state
 
     classifiers = {"asked": Double(2), "said": made.classifiers["said"]}

@@ -112,7 +112,7 @@ def test_a_subject_in_the_context_is_found(
     def init(self: Request, *args: Any, **fields: Any) -> None:
         made(self, *args, **fields)
         if self.subject:
-            self.context["subject"] = self.subject  # type: ignore[index]
+            self.context["subject"] = self.subject  # type: ignore[index]  # a mapping here
 
     monkeypatch.setattr(Request, "__init__", init)
     assert any("subject as utf-8" in place for place in run().found)

@@ -192,7 +192,7 @@ def test_a_regression_is_no_probability(tmp_path: Path) -> None:
     with pytest.raises(ClassifierError, match=r"a regression's and no probability.*--activation sigmoid"):
         exported(tmp_path / "model", tmp_path / "out")
     assert exported(tmp_path / "model", tmp_path / "out", activation="sigmoid").outputs == ("score",)
-    assert 0 < load_folder(tmp_path / "out").predict(["it"])[0, 0] < 1  # type: ignore[union-attr]
+    assert 0 < load_folder(tmp_path / "out").predict(["it"])[0, 0] < 1  # type: ignore[union-attr]  # reads text
 
 
 def test_a_classifier_without_its_head_is_refused(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_combination_may_read_with_an_encoder(here: Path) -> None:
     with pytest.raises(ClassifierError, match="reads with the encoder bert"):
         load_folder(here / "classifiers" / "both", Catalog([here]))
     spec = ClassifierSpec("both", "prompt", use="both", encoder="./far")
-    state = load_classifier(spec, here, Catalog([here])).start()  # type: ignore[union-attr]
+    state = load_classifier(spec, here, Catalog([here])).start()  # type: ignore[union-attr]  # reads text
     state.push("I want my money")
     expected = mood.predict(["I want my money", "I want "]).mean(axis=0)
     assert list(state.scores()) == pytest.approx(expected.tolist())

@@ -249,7 +249,7 @@ def test_a_forked_process_reads_on_with_threads_of_its_own() -> None:
 @pytest.mark.parametrize("numbers", [{"deadline_ms": 0.0}, {"deadline_ms": float("nan")}, {"threads": 0}])
 def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="above 0"):
-        with_deadline(Scripted(), **{"deadline_ms": 1.0, **numbers})  # type: ignore[arg-type]
+        with_deadline(Scripted(), **{"deadline_ms": 1.0, **numbers})  # type: ignore[arg-type]  # some are wrong
 
 
 @settings(max_examples=60, deadline=None)

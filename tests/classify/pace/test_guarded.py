@@ -128,7 +128,7 @@ def test_scores_that_are_no_scores_are_a_failure_like_any_other(given: Any) -> N
         def fork(self) -> Any:
             return self
 
-    state = put_on(Odd()).start()  # type: ignore[arg-type]
+    state = put_on(Odd()).start()  # type: ignore[arg-type]  # odd on purpose
     assert same(step(state, "a"), [math.nan])
     assert [incident.kind for incident in state.take()] == ["failed"]
 
@@ -260,7 +260,7 @@ def settle(state: GuardedState) -> Sequence[float]:
 def came(state: GuardedState) -> None:
     """Wait until all that was pushed has been read, without asking for the scores."""
     until_s = time.monotonic() + 20
-    while state._inner._busy and time.monotonic() < until_s:  # type: ignore[union-attr]
+    while state._inner._busy and time.monotonic() < until_s:  # type: ignore[union-attr]  # one with a deadline
         time.sleep(0.002)
 
 

@@ -334,7 +334,7 @@ def test_states_and_tokens_are_dropped_as_soon_as_they_were_read() -> None:
 
     def draw() -> Iterator[ContrastPair]:
         nonlocal drawn
-        for drawn, pair in enumerate(pairs(100), 1):  # noqa: B007
+        for drawn, pair in enumerate(pairs(100), 1):  # noqa: B007  # counted for the outside
             yield pair
 
     def on_states(found: States) -> None:

@@ -46,7 +46,7 @@ def reader(auroc: float | None = 1.0) -> TraitReader:
 
 @pytest.mark.parametrize("name", ["ordinary", "safe", "instructions"])
 def test_prompts_that_ship_are_enough_in_both_parts_and_none_is_in_a_recipe(name: str) -> None:
-    found = shipped_parts(name)  # type: ignore[arg-type]
+    found = shipped_parts(name)  # type: ignore[arg-type]  # a name from a list
     assert min(len(found.tuning), len(found.test)) >= 16
     asked = {prompt.text.casefold() for prompt in (*found.tuning, *found.test)}
     assert len(asked) == len(found.tuning) + len(found.test)
@@ -136,7 +136,7 @@ def test_side_effects_on_other_traits_are_told_beside_random_pushes() -> None:
     found = calibrate(*parts(), lettered({3: 1.0}), asked, SEARCH, LOOSE, new_tokens=8)
     (effect,) = found.side_effects
     assert effect.moved
-    assert effect.change.value == pytest.approx(found.held_out.measured.gain.value)  # type: ignore[union-attr]
+    assert effect.change.value == pytest.approx(found.held_out.measured.gain.value)  # type: ignore[union-attr]  # one was measured
     assert len(effect.controls) == 2
     told = found.to_json()
     assert told["side_effects"][0]["trait"] == "letters"
@@ -192,7 +192,7 @@ def test_a_metric_that_needs_the_model_gets_it_from_the_study() -> None:
         given.extend((model, tokenizer))
         return letters
 
-    waiting = OfModel("waiting", make)  # type: ignore[arg-type]
+    waiting = OfModel("waiting", make)  # type: ignore[arg-type]  # typed as any object
     asked = study(goal=Goal("waiting", waiting), checks=(Check("also", waiting),))
     found = calibrate(*parts(), lettered({3: 1.0}), asked, SEARCH, LOOSE, new_tokens=8)
     assert found.verdict.publish

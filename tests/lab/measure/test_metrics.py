@@ -175,7 +175,7 @@ def test_a_metric_of_the_users_that_fails_is_told_by_its_name() -> None:
 
     for metric, told in ((broken, "KeyError: 'tone'"), (lambda *_: None, "got None, expected a list of 1")):
         with pytest.raises(AssetError, match=f"metric 'mine'.*{told}"):
-            scored("mine", metric, ASKED, ["a"])  # type: ignore[arg-type]
+            scored("mine", metric, ASKED, ["a"])  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_judge_is_named_with_its_question_in_a_file(tmp_path: Path) -> None:

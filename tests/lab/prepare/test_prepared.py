@@ -38,7 +38,7 @@ FIGURES = Figures(Estimate(0.3, 0.2, 0.4, 60), Estimate(1.3, 1.2, 1.4, 60), (0.0
 
 def _made(folder: Path, **changes: object) -> Made:
     made = Made("warmth", "built", folder / "warmth.safetensors", window=WINDOW, figures=FIGURES)
-    return replace(made, chosen_by="vader", plan={"data": "b3:1"}, **changes)  # type: ignore[arg-type]
+    return replace(made, chosen_by="vader", plan={"data": "b3:1"}, **changes)  # type: ignore[arg-type]  # fields by name
 
 
 def _report(folder: Path, *made: Made) -> Report:

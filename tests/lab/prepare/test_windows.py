@@ -33,7 +33,7 @@ BOTH: tuple[Position, ...] = ("last_prompt_token", "generated")
 
 def _use(strength: float | None = 0.3, schedule: ScheduleSpec | None = None, **changes: object) -> Use:
     fields: dict[str, object] = {"alpha": None, "positions": BOTH} | changes
-    return Use(rule="warm", vector="warmth", strength=strength, schedule=schedule, **fields)  # type: ignore[arg-type]
+    return Use(rule="warm", vector="warmth", strength=strength, schedule=schedule, **fields)  # type: ignore[arg-type]  # fields by name
 
 
 def _window(schedule: Schedule | None = None) -> Recommendation:

@@ -47,7 +47,7 @@ def test_a_patch_with_a_rows_own_states_changes_no_bit_of_the_logits(name: str) 
         clean = model(input_ids=ids, use_cache=False).logits
     for point in _points(model):
         seen: list[torch.Tensor] = []
-        read = attach([hook_at(layout, point, lambda hidden, into=seen: into.append(hidden.clone()))])  # type: ignore[misc]
+        read = attach([hook_at(layout, point, lambda hidden, into=seen: into.append(hidden.clone()))])  # type: ignore[misc]  # bound as it is made
         with torch.no_grad():
             model(input_ids=ids, use_cache=False)
         read.remove()
