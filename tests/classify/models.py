@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from guardsteer.classify.files.writing import write_linear
 from guardsteer.classify.load import load_folder
+from guardsteer.classify.words.kernel import KERNELS, Kernel
 from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.classify.words.normalise import Normaliser
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
@@ -32,6 +34,13 @@ TEXTS = (
     "the model wrote the same the same the same the same words again",
     "refund refund refund not kind thanks you you you are useless",
 )
+
+
+def kernel_named(name: str) -> Kernel:
+    """Return one of the kernels; skips where it was not built."""
+    if name not in KERNELS:
+        pytest.skip(f"the {name} kernel was not built here: it needs a C compiler and Python's headers")
+    return KERNELS[name]
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,19 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from guardsteer.classify.words.kernel import Kernel
 from guardsteer.classify.words.reading import Gram, Place, Unit, growth
 from guardsteer.classify.words.recent import Recent
-from guardsteer.classify.words.tally import Pack
 from guardsteer.classify.words.vectorizer import Vectorizer
 
 __all__ = ["Packer", "Step", "Weights"]
 
 Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
-Step: TypeAlias = tuple[Place, Pack | None, str]
-"""What reading a text from a place comes to: the place behind it; the change of the counts, None for none;
-its last character, empty where Final_Sigma may look past that.
+Step: TypeAlias = tuple[Place, Any, str, Place | None]
+"""What reading a text from a place comes to: the place behind it; the change of the counts, packed, None for
+none; its last character, empty where Final_Sigma may look past that; from where white space behind it reads
+on, None where it goes on inside.
 """
 
 _CACHED_UNITS = 8_192
@@ -32,12 +33,13 @@ class Packer:
     """Makes and caches packs for the weights [feature, output] of one model; shared by rows and threads."""
 
     __slots__ = (
-        *("_curved", "_few", "_flat", "_nothing", "_outputs", "_scaled", "_squares", "_vectorizer"),
-        "cache",
+        *("_curved", "_few", "_flat", "_kernel", "_nothing", "_outputs", "_scaled", "_squares"),
+        *("_vectorizer", "cache"),
     )
 
-    def __init__(self, vectorizer: Vectorizer, weight: Weights) -> None:
+    def __init__(self, vectorizer: Vectorizer, weight: Weights, kernel: Kernel) -> None:
         self._vectorizer = vectorizer
+        self._kernel = kernel
         self._outputs = int(weight.shape[1])
         self._curved = vectorizer.settings.curved
         idf = vectorizer.idf
@@ -45,13 +47,12 @@ class Packer:
         # Memory views give single numbers several times faster than arrays, and copy nothing.
         self._flat = self._scaled.reshape(-1).data
         self._squares = None if idf is None else (idf * idf).data
-        self.cache: Recent[Unit, Pack] = Recent(_CACHED_UNITS)
-        self._few: Recent[tuple[tuple[int, int], ...], Pack] = Recent(_CACHED_UNITS)
-        columns, sums = ((),) * self._outputs, (0.0,) * self._outputs
-        self._nothing: Pack = ((), (), (), columns) if self._curved else ((), (), (), 0.0, sums)
+        self.cache: Recent[Unit, Any] = Recent(_CACHED_UNITS)
+        self._few: Recent[tuple[tuple[int, int], ...], Any] = Recent(_CACHED_UNITS)
+        self._nothing = self._pack_counts({})
 
-    def unit(self, unit: Unit) -> Pack:
-        """Return what a unit of text adds; cached."""
+    def unit(self, unit: Unit) -> Any:
+        """Return what a unit of text adds, packed; cached."""
         pack = self.cache.young.get(unit) or self.cache.older(unit)
         if pack is None:
             pack = self.grams(self._vectorizer.reader.grams(unit)) or self._nothing
@@ -59,7 +60,7 @@ class Packer:
                 self.cache.put(unit, pack)
         return pack
 
-    def grams(self, added: Iterable[Gram], removed: Iterable[Gram] = ()) -> Pack | None:
+    def grams(self, added: Iterable[Gram], removed: Iterable[Gram] = ()) -> Any | None:
         """Return the change where there are n-grams more and others less; None where it comes to nothing."""
         counts = self._vectorizer.counts(added)
         if removed:
@@ -79,7 +80,7 @@ class Packer:
             self._few.put(key, pack)
         return pack
 
-    def change(self, opened: Unit | None, units: Sequence[Unit]) -> Pack | None:
+    def change(self, opened: Unit | None, units: Sequence[Unit]) -> Any | None:
         """Return the change where there are ``units`` in the place of the unit that was open."""
         grams = self._vectorizer.reader.grams
         added: list[Gram] = []
@@ -97,13 +98,13 @@ class Packer:
             added += grams(unit)
         return self.grams(added, removed)
 
-    def _pack_counts(self, counts: dict[int, int]) -> Pack:
+    def _pack_counts(self, counts: dict[int, int]) -> Any:
         # Side by side in memory: they are read when all else is out of the processor's cache.
         indices, steps = array("i", list(counts)), array("i", list(counts.values()))
         squares = self._squares
         if self._curved:
             squared = [1.0 if squares is None else squares[index] for index in counts]
-            return indices, steps, array("d", squared), self._columns(indices)
+            return self._kernel.curved_pack(indices, steps, array("d", squared), self._columns(indices))
         slopes: list[float] = []
         growth = 0.0
         for index, step in counts.items():
@@ -112,10 +113,10 @@ class Packer:
             growth += grown * step
         if self._outputs == 1:
             flat = self._flat
-            products: tuple[float, ...] = (sum([flat[index] * step for index, step in counts.items()]),)
+            products: Sequence[float] = (sum([flat[index] * step for index, step in counts.items()]),)
         else:
-            products = tuple((np.array(steps, np.float64) @ self._scaled[indices]).tolist())
-        return indices, steps, array("d", slopes), growth, products
+            products = (np.array(steps, np.float64) @ self._scaled[indices]).tolist()
+        return self._kernel.pack(indices, steps, array("d", slopes), growth, products)
 
     def _columns(self, indices: Sequence[int]) -> tuple[Sequence[float], ...]:
         """Return weight times idf, [output][feature], of some features."""

@@ -99,13 +99,13 @@ class Vectorizer:
     __slots__ = (
         "_accents",
         "_hashed",
-        "_vocabulary",
         "idf",
         "lowercase",
         "normaliser",
         "reader",
         "settings",
         "sigma_matters",
+        "vocabulary",
     )
 
     def __init__(
@@ -129,7 +129,7 @@ class Vectorizer:
         self.lowercase = settings.lowercase and self.normaliser is None
         # Whether lowering depends on context: it does for one letter, which ASCII has not got.
         self.sigma_matters = self.lowercase and settings.strip_accents != "ascii"
-        self._vocabulary = cast("Mapping[Gram, int] | None", vocabulary)
+        self.vocabulary = cast("Mapping[Gram, int] | None", vocabulary)
         self._accents = accent_table(settings.strip_accents) if settings.strip_accents else None
         self._hashed: Recent[Gram, tuple[int, int]] = Recent(_CACHED_GRAMS)
 
@@ -140,9 +140,9 @@ class Vectorizer:
     def counts(self, grams: Iterable[Gram]) -> dict[int, int]:
         """Return how often each feature occurs among n-grams; signed where the hash alternates signs."""
         counts: dict[int, int] = {}
-        if self._vocabulary is not None:
+        if self.vocabulary is not None:
             # A hash in place of an n-gram stands for one longer than any in the vocabulary, and misses.
-            for index in map(self._vocabulary.get, grams):
+            for index in map(self.vocabulary.get, grams):
                 if index is not None:
                     counts[index] = counts.get(index, 0) + 1
             return counts

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from guardsteer.classify.words.linear import LinearClassifier, LinearState
+from guardsteer.classify.words.kernel import ReadSoFar
+from guardsteer.classify.words.linear import LinearClassifier
 from guardsteer.core.digests import digest_json
 
 __all__ = ["WindowedClassifier", "WindowedState", "Windows", "highest", "open_windows"]
@@ -109,7 +110,7 @@ class WindowedState:
 
     def __init__(self, whole: WindowedClassifier) -> None:
         self._whole = whole
-        self._open: list[tuple[int, LinearState]] = []
+        self._open: list[tuple[int, ReadSoFar]] = []
         self._begun = 0
         self._in_word = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,31 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from tests.classify.models import TEXTS, Model, build, recipes
+from tests.classify.models import TEXTS, Model, build, kernel_named, recipes
 
 TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     root: Path = tmp_path_factory.mktemp("models")
     return {name: build(root / name, *recipe) for name, recipe in recipes().items()}
+
+
+@pytest.fixture(scope="module", params=["python", "compiled"])
+def models(built: dict[str, Model], request: pytest.FixtureRequest) -> dict[str, Model]:
+    """The same classifiers on each kernel."""
+    kernel = kernel_named(request.param)
+    return {name: replace(model, loaded=model.loaded.on(kernel)) for name, model in built.items()}
 
 
 SIGMAS = st.text(alphabet="ΣσςΑaBs'’.:·¨´ \u0301\u00adʰ1-\n_", max_size=24)
 WORDS = st.sampled_from([word for text in TEXTS for word in text.split(" ")])
 SPACES = st.sampled_from([" ", "  ", "\n", "\t ", "\u00a0", "\u3000", "\r\n", "", "\x1c"])
 LONG = st.builds(lambda part, times: part * times, st.text(min_size=1, max_size=4), st.integers(1, 60))
-PIECES = st.one_of(WORDS, SPACES, SPACES, SIGMAS, LONG, st.text(max_size=12)).filter(
+# As most tokens of a language model are.
+TOKENS = WORDS.map(" {}".format)
+PIECES = st.one_of(WORDS, TOKENS, TOKENS, SPACES, SPACES, SIGMAS, LONG, st.text(max_size=12)).filter(
     lambda text: not any("\ud800" <= character <= "\udfff" for character in text)
 )
 
@@ -180,6 +190,20 @@ def test_the_cache_of_words_is_bounded(models: dict[str, Model]) -> None:
     assert len(loaded.steps) <= 2 * 8_192
     state.push("so " * 11 + "long")
     assert len(max((text for _, text in loaded.steps.young), key=len)) <= 32
+
+
+@pytest.mark.parametrize("name", ["wb_l2", "char_l2", "word_l2", "wb_hash"])
+def test_a_fork_keeps_its_own_reading_of_an_open_sigma(models: dict[str, Model], name: str) -> None:
+    state = models[name].loaded.start()
+    state.push("ΠΗΝΕΛΟΠΗ ΟΔΥΣΣΕΥΣ")
+    twin = state.fork()
+    texts = ["ΠΗΝΕΛΟΠΗ ΟΔΥΣΣΕΥΣ", "ΠΗΝΕΛΟΠΗ ΟΔΥΣΣΕΥΣ"]
+    for own, other in (("'.", "'"), ("Β", "Α"), (" ΣΑΣ", "'")):
+        for place, (each, text) in enumerate(((state, own), (twin, other))):
+            each.push(text)
+            texts[place] += text
+        found = [list(state.scores()), list(twin.scores())]
+        np.testing.assert_allclose(found, models[name].expected(texts), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", ["wb_l2", "wb_hash", "wb_sublinear"])

@@ -1,0 +1,49 @@
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, final
+
+@final
+class Pack: ...
+
+@final
+class Running:
+    place: tuple[Any, ...]
+    cut: tuple[Any, ...] | None
+    before: str
+    other: tuple[Any, ...] | None
+    difference: Counter[Any] | None
+
+    def __new__(
+        cls,
+        classifier: object,
+        steps: object,
+        place: tuple[Any, ...],
+        cut: tuple[Any, ...] | None,
+        bias: Sequence[float],
+        kind: int,
+        normed: bool,
+        activation: int,
+        features: int,
+        /,
+    ) -> Running: ...
+    def push(self, text: str, /) -> None: ...
+    def scores(self) -> tuple[float, ...]: ...
+    def add(self, change: Pack, /) -> None: ...
+    def fork(self) -> Running: ...
+    @property
+    def products(self) -> tuple[float, ...]: ...
+    @property
+    def square(self) -> float: ...
+
+def pack(
+    features: array[int],
+    steps: array[int],
+    slopes: array[float],
+    growth: float,
+    sums: Sequence[float],
+    /,
+) -> Pack: ...
+def curved_pack(
+    features: array[int], steps: array[int], squares: array[float], columns: Sequence[array[float]], /
+) -> Pack: ...

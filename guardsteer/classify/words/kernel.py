@@ -1,0 +1,85 @@
+"""Which of the two implementations of what a row has read is in use: the compiled one, where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from guardsteer.classify.words import running
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from guardsteer.classify.words.reading import Gram, Place
+
+__all__ = ["KERNELS", "Kernel", "ReadSoFar", "Reads", "best", "compiled"]
+
+
+class ReadSoFar(Protocol):
+    """What one row has read; ``running.Running`` has what the parts mean."""
+
+    place: Place
+    cut: Place | None
+    before: str
+    other: Place | None
+    difference: Counter[Gram] | None
+
+    def push(self, text: str) -> None:
+        """Append ``text``."""
+
+    def scores(self) -> Sequence[float]:
+        """Return the probabilities [output] of the text so far."""
+
+    def add(self, change: Any) -> None:
+        """Take in a change of the counts, which the same kernel has packed."""
+
+    def fork(self) -> ReadSoFar:
+        """Return an independent copy."""
+
+
+class Reads(Protocol):
+    """What the kernel leaves to the classifier."""
+
+    def miss(self, read: ReadSoFar, key: tuple[Place, str]) -> tuple[Place, Any, str, Place | None]:
+        """Return what reading a text from a place comes to, where that is not kept."""
+
+    def push_slowly(self, read: ReadSoFar, text: str) -> None:
+        """Append a text whose lowering depends on what is around it."""
+
+    def behind(self, before: str, text: str) -> str:
+        """Return the last character of ``before + text`` that lowering may look back at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One of the two: how rows begin and how changes are packed."""
+
+    start: Callable[..., ReadSoFar]
+    pack: Callable[..., Any]
+    curved_pack: Callable[..., Any]
+
+
+def _kernels() -> Mapping[str, Kernel]:
+    found = {"python": Kernel(running.Running, running.pack, running.curved_pack)}
+    try:
+        from guardsteer.classify.words import _running
+    except ImportError:
+        return found
+    found["compiled"] = Kernel(_running.Running, _running.pack, _running.curved_pack)
+    return found
+
+
+KERNELS = MappingProxyType(_kernels())
+"""Those that there are here, by name: ``python`` and, where it was built, ``compiled``."""
+
+
+def best() -> Kernel:
+    """Return the compiled kernel, or Python's where there is none."""
+    return KERNELS.get("compiled", KERNELS["python"])
+
+
+def compiled() -> bool:
+    """Tell whether the compiled kernel is in use."""
+    return "compiled" in KERNELS
