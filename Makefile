@@ -1,8 +1,11 @@
-# `make demo` and `make test` set everything up by themselves; they need Python 3.11 or newer and make.
+# `make demo` and `make test` set everything up by themselves; they need Python 3.11 or newer and make. With a C
+# compiler and Python's headers texts are scored faster; GUARDSTEER_COMPILE (hatch_build.py) says whether to use them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+WORDS := guardsteer/classify/words
 
 # A model of a few million weights runs many times faster on one thread than on several.
 export OMP_NUM_THREADS ?= 1
@@ -36,6 +39,7 @@ bench: $(VENV)/.dev ## run the benchmarks that need no data from outside
 setup: $(VENV)/.dev ## install everything for development
 
 clean: ## remove the environment and what builds leave behind
+	rm -f $(WORDS)/*.so
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
@@ -45,10 +49,13 @@ $(VENV)/bin/python:
 
 # torch goes first and by its exact version: left to a range beside other requirements, the resolver
 # may take a build for another device.
-$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+# pip keeps what a build says to itself, so what it left out is said here.
+$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py $(WORDS)/_running.c | $(VENV)/bin/python
 	$(PIP) torch==2.13.0
-	$(PIP) hatchling
+	$(PIP) hatchling setuptools
 	$(PIP) --no-build-isolation -e .
+	@test -e $(WORDS)/_running.abi3.so || echo "note: installed without the compiled scorer; everything works," \
+		"texts are scored more slowly (with a C compiler and Python's headers: make -B setup)" >&2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core

@@ -75,6 +75,7 @@ def _checks(model: Path | None, audit: Path | None) -> Iterator[Check]:
     yield _python()
     yield from map(_library, LIBRARIES)
     yield _threads()
+    yield _scorer()
     yield from _assets()
     if audit is not None:
         yield _audit_directory(audit)
@@ -110,6 +111,16 @@ def _threads() -> Check:
     count = torch.get_num_threads()
     advice = "a model of a few million weights runs faster with OMP_NUM_THREADS=1" if count > 1 else ""
     return Check("threads", True, f"torch uses {count} of {os.cpu_count()} processors", advice)
+
+
+def _scorer() -> Check:
+    """Tell which of the two scorers of words is in use; both give the same scores."""
+    from guardsteer.classify.words.kernel import compiled
+
+    if compiled():
+        return Check("scorer", True, "compiled")
+    advice = "to have it compiled: a C compiler and Python's headers, then reinstall guardsteer"
+    return Check("scorer", True, "pure Python; the compiled one gives the same scores in less time", advice)
 
 
 def _assets() -> Iterator[Check]:
