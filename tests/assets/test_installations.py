@@ -97,11 +97,15 @@ def extensions(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def compiler() -> None:
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip where no extension can be compiled."""
     words = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     if shutil.which(words[0]) is None:
         pytest.skip(f"needs a C compiler: {words[0]} is absent")
+    source = tmp_path_factory.mktemp("compiler") / "nothing.c"
+    source.write_text("int nothing(void) { return 0; }\n")
+    if subprocess.run([*words, "-c", source.name], cwd=source.parent, capture_output=True).returncode:
+        pytest.skip(f"needs a C compiler that works: {words[0]} fails")
     if not Path(sysconfig.get_path("include"), "Python.h").is_file():
         pytest.skip("needs Python's headers: Python.h is absent")
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
