@@ -61,7 +61,7 @@ class Probe:
         self.fingerprint = fingerprint
         self.digest = digest
         self.measure = measure
-        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._placed: dict[torch.device, Tensor] = {}
 
     @property
     def width(self) -> int:
@@ -73,24 +73,26 @@ class Probe:
         return torch.sigmoid(self.logits(hidden))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return the log-odds [..., output] float32 of ``hidden`` [..., width], on its device.
+        """Return the log-odds [..., output] float32 of ``hidden`` [..., width], on its device."""
+        return self.products(hidden) + self.bias.to(hidden.device)
+
+    def products(self, hidden: Tensor) -> Tensor:
+        """Return what is the log-odds but for ``bias``: [..., output] float32 of ``hidden`` [..., width].
 
         Computed in float32 whatever the model's dtype: small bfloat16 products are slow, and their
         rounding would move scores across thresholds. A state of length 0 has no direction: its cosine is 0.
         """
-        placed = self._placed.get(hidden.device)
-        if placed is None:
-            placed = (self.weight.to(hidden.device), self.bias.to(hidden.device))
-            self._placed[hidden.device] = placed
+        weight = self._placed.get(hidden.device)
+        if weight is None:
+            weight = self._placed[hidden.device] = self.weight.to(hidden.device)
         if hidden.dtype is not torch.float32:
             hidden = hidden.to(torch.float32)
-        weight, bias = placed
         # The bias apart: so it is the kernel that a model's own projections have just run, half as long.
         products = _linear(hidden, weight)
         if self.measure == "cosine":
             length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).clamp(min=_SHORTEST)
             products = products / length
-        return products + bias
+        return products
 
     def check(self, identity: Fingerprint) -> None:
         """Raise ``BindingError`` unless it was trained on the model of this fingerprint."""

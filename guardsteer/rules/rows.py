@@ -42,6 +42,7 @@ class RowRules:
         "_told",
         "_within",
         "_within_base",
+        "_within_first",
         "_within_key",
         "_within_plan",
         "_within_state",
@@ -68,6 +69,7 @@ class RowRules:
         self._within_state: State = late.initial if late is not None else ()
         self._within_key: Key | None = None
         self._within_base: Turned | None = None
+        self._within_first: Plan | None = None
         self._late = Turned.initial(late) if late is not None else self._early
         self._within_plan: Plan | None = None
         self.changes: Sequence[Change] = NOTHING
@@ -104,8 +106,7 @@ class RowRules:
         self._early = new
         # Without a key, the next step comes here again.
         self._before_key = None if new.moving else key
-        same = new.steering is old.steering or new.steering == old.steering
-        if same and new.acting == old.acting and self._plan is not None:
+        if self._plan is not None and _acts_alike(new, old):
             return self._plan
         plan = self._first(new)
         if self._plan is None or plan != self._plan:
@@ -147,9 +148,19 @@ class RowRules:
         if stage is None or first is None:
             raise RuntimeError("within() completes a step that before() began")
         now = Moment(self._step, self._sentences, signals, early.base, key)
-        new, self.changes = turn(stage, self._setup, self._late, now, self._revisions)
+        old, base = self._late, self._within_base
+        new, self.changes = turn(stage, self._setup, old, now, self._revisions)
         self._late, self._within_base = new, early
         self._within_key = None if new.moving else key
+        if (
+            base is not None
+            and self._within_plan is not None
+            and self._within_first is first
+            and _acts_alike(new, old)
+            and _acts_alike(early, base)
+        ):
+            return self._within_plan
+        self._within_first = first
         mine, shadowed = program.within_channels, self._setup.shadowed
         parts = (early, self._setup.before), (new, self._setup.within)
         full = [turned.fired(actions) for turned, actions in parts]
@@ -186,7 +197,7 @@ class RowRules:
         self._look_again()
 
     def _look_again(self) -> None:
-        self._before_key = self._within_key = None
+        self._before_key = self._within_key = self._within_base = None
         self._early = self._early._replace(acting=())
 
     def fork(self) -> RowRules:
@@ -195,3 +206,8 @@ class RowRules:
         for name in RowRules.__slots__:
             setattr(copy, name, getattr(self, name))
         return copy
+
+
+def _acts_alike(new: Turned, old: Turned) -> bool:
+    """Tell whether the same actions act, and those that steer do so alike."""
+    return new.acting == old.acting and (new.steering is old.steering or new.steering == old.steering)

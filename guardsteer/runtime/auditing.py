@@ -35,6 +35,8 @@ __all__ = ["Auditor", "Blackout"]
 class Blackout:
     """What rows do while the log cannot be written, as the policy's ``audit.on_error`` says."""
 
+    __slots__ = ("_halts", "_journal", "_keeps", "_texts")
+
     def __init__(
         self, journal: Journal | None, on_error: OnAuditError, texts: TextStore | None = None
     ) -> None:
@@ -55,9 +57,13 @@ class Blackout:
 
     def active(self) -> bool:
         """Tell whether the log cannot be written now, and that matters."""
-        if self._journal is None:
+        journal = self._journal
+        if journal is None:
             return False
-        return self._journal.failed or (self._texts is not None and self._texts.failed)
+        health = journal.health
+        if (health.failed or health.committing_since_s) and journal.failed:
+            return True
+        return self._texts is not None and self._texts.failed
 
 
 class Auditor:

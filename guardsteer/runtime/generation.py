@@ -15,12 +15,12 @@ from torch import Tensor
 
 from guardsteer.errors import HostError, UnsupportedError
 from guardsteer.host import Point, point_at
+from guardsteer.runtime.columns import catch_up, complete_all, match
 from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
 from guardsteer.runtime.past import Taken
-from guardsteer.runtime.probing import ProbeBank, probabilities
+from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.row import Row, Step
-from guardsteer.runtime.steps import unsettled
 from guardsteer.runtime.switch import Switch
 from guardsteer.runtime.tracks import Beside
 from guardsteer.steer.composing import Composer
@@ -50,6 +50,13 @@ class Blackout(Protocol):
 class Generation:
     """The rows of one ``generate`` call and the pass under way."""
 
+    # Not a dictionary: what a step touches lies together, and most of it is cold behind a model's pass.
+    __slots__ = (
+        *("_past", "_end", "_fresh", "visited", "_due", "_dark", "_unlogged", "_steady", "rows", "width"),
+        *("beams", "beside", "_blackout", "_switch", "_layer", "cuts", "quiet", "rests", "wanted", "course"),
+        *("_reads", "_probes", "_behind", "_probed", "points", "_ending", "ledgers", "history", "_reordered"),
+    )
+
     def __init__(
         self,
         rows: list[Row],
@@ -77,6 +84,8 @@ class Generation:
         self.beside = beside
         self.course: Course | None = None
         self._unlogged = self._dark = self._ending = False
+        # The next plain pass needs no settling while its rows decide what they did.
+        self._steady = False
         # Nothing is done from here on in this pass; nothing was in the one before either.
         self.quiet = self.rests = False
         self._past = -1
@@ -132,21 +141,30 @@ class Generation:
         self._past, self._end, self.visited = past, end, 0
         self._fresh = fresh - self.width + 1
         plain = columns == 1 and past >= self.width
+        news, same = True, False
         if plain and self.rows[0].index == past - self.width:
-            for row, token in zip(self.rows, input_ids.tolist(), strict=True):
+            news, same = self.beside is not None, True
+            plans = self._layer.early.plans
+            for row, token, plan in zip(self.rows, input_ids.tolist(), plans, strict=True):
                 row.advance(token[0])
+                if row.news:
+                    news = True
+                if row.step.plan is not plan:
+                    same = False
         elif end > self.width:
             self._catch_up(input_ids.tolist(), past, end, cached=cache is not None)
         if self.beams:
             self._follow(cache)
             self._remember()
-        else:
+        elif news:
             self._tell()
-        self._dark = self._switch.active()
+        dark = self._switch.active()
         if self._unlogged:
-            self._dark = self._dark or not self._blackout.keeps
-        self._layer.begin(past, end, plain=plain)
-        self._settle(late=False)
+            dark = dark or not self._blackout.keeps
+        self._dark = dark
+        if dark or not (same and self._steady):
+            self._layer.begin(past, end, plain=plain)
+            self._settle(late=False, same=same)
 
     def _hold(self) -> None:
         """Let rows keep their plans while the log cannot be written, where the policy says so."""
@@ -155,12 +173,19 @@ class Generation:
             for row in self.rows:
                 row.hold(self._unlogged, starting=self._past < 0)
 
-    def _settle(self, *, late: bool) -> None:
-        """Take in what was decided last: plans, and whether anything may be steered at all."""
+    def _settle(self, *, late: bool, same: bool = False) -> None:
+        """Take in what was decided last: plans, and whether anything may be steered at all.
+
+        ``same``: the plans are the very ones that such a plain pass had last.
+        """
         if self._dark:
+            same = False
             for row in self.rows:
                 row.silence(self._fresh, halt=self._ending)
-        quiet = self._layer.take(self.rows, late=late)
+        layer = self._layer
+        quiet = layer.take(self.rows, late=late, same=same)
+        ended = late or self._probes is None
+        self._steady = ended and layer.plain and not self._dark and layer.early.quiet == layer.late.quiet
         beside = self.beside
         self.quiet = quiet = quiet and (beside is None or not beside.points)
         self.wanted = wanted = self._probed if quiet else self.points
@@ -168,54 +193,16 @@ class Generation:
             self._due = self.visited + (0 if quiet else self._behind)
         else:
             self._due = len(wanted)
-        self.rests = quiet and (late or self.rests or self._probes is None)
+        self.rests = quiet and (ended or self.rests)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
         """Bring rows to column ``past`` and then, token by token, to ``end``; drafts keep states."""
-        start = max(past, self.width)
         if not cached:
-            start = end - 1
-            self._match([ids[self.width + row.dropped :] for row, ids in zip(self.rows, tokens, strict=True)])
-        index = start - self.width
-        # All tokens behind the first of a pass are drafts, and so is the first where the prompt leads.
-        drafting = cached and (end - start > 1 or past < self.width)
-        for row, ids in zip(self.rows, tokens, strict=True):
-            if row.index != index and not row.rewind(index):
-                raise UnsupportedError(
-                    f"the sequence was rewound from token {row.index} to token {index}, whose state "
-                    "was not kept; this way of decoding cannot be guarded"
-                )
-            row.forget()
-            for column in range(start, end):
-                if drafting:
-                    row.save()
-                row.advance(ids[column - past])
-            if drafting:
-                row.save()
-
-    def _match(self, generated: list[list[int]]) -> None:
-        """Without a cache, find for each row the one whose tokens it continues (beams change places)."""
-        by_key = {(row.group, row.step.key): row for row in self.rows}
-        taken: set[int] = set()
-        matched: list[Row] = []
-        places = {id(row): place for place, row in enumerate(self.rows)}
-        sources: list[int] = []
-        for place, (row, tokens) in enumerate(zip(self.rows, generated, strict=True)):
-            key = self.rows[place].prompt_key
-            for token in tokens[:-1]:
-                key = hash((key, token))
-            found = row if row.step.key == key else by_key.get((row.group, key))
-            if found is None:
-                raise UnsupportedError(
-                    f"row {place} does not continue any sequence of this generation; "
-                    "this way of decoding cannot be guarded without a cache"
-                )
-            matched.append(found.fork() if id(found) in taken else found)
-            taken.add(id(found))
-            sources.append(places[id(found)])
-        self.rows = matched
-        if sources != list(range(len(sources))):
-            self.cuts.reorder(sources)
+            generated = [ids[self.width + row.dropped :] for row, ids in zip(self.rows, tokens, strict=True)]
+            self.rows, sources = match(self.rows, generated)
+            if sources != list(range(len(sources))):
+                self.cuts.reorder(sources)
+        catch_up(self.rows, tokens, past, end, self.width, cached=cached)
 
     def _follow(self, cache: Any) -> None:
         """Make the rows change places whenever the cache's do."""
@@ -323,27 +310,20 @@ class Generation:
             )
 
     def _complete(self, probes: ProbeBank) -> None:
-        """Finish the decisions of this pass with what the probes read in it.
-
-        Drafted steps are decided again from the first one, each with its own probe before the next.
-        """
-        # The first column of this pass that a probe was asked about.
-        offset = max(self.width - 1, self._past)
-        for row, scores in zip(self.rows, probes.take(), strict=True):
-            if len(scores) == 1:
-                if not row.step.complete:
-                    row.complete(row.step, probes, probabilities(scores[0]))
-                continue
-            steps = unsettled(row.step, self._fresh)
-            drafted = row.drafting
-            if steps and drafted:
-                row.rewind(steps[0].index)
-            for place, step in enumerate(steps):
-                if drafted and place:
-                    row.advance(step.token)
-                if not row.step.complete:
-                    logits = scores[self.width - 1 + row.step.index - offset]
-                    row.complete(row.step, probes, probabilities(logits))
-                if drafted:
-                    row.save()
-        self._settle(late=True)
+        """Finish the decisions of this pass with what the probes read in it."""
+        products = probes.take()
+        if not self._layer.plain:
+            # The first step of this pass that a probe was asked about.
+            first = max(0, self._past - self.width + 1)
+            complete_all(self.rows, probes, products, first=first, fresh=self._fresh)
+            self._settle(late=True)
+            return
+        same = True
+        for row, (found,), plan in zip(self.rows, products, self._layer.late.plans, strict=True):
+            step = row.step
+            if not step.complete:
+                row.complete(step, probes, found)
+            if step.plan is not plan:
+                same = False
+        if not (same and self._steady):
+            self._settle(late=True, same=same)

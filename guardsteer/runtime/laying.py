@@ -23,7 +23,7 @@ from guardsteer.steer.edits import Edit
 __all__ = ["Layer"]
 
 
-class _Shown:
+class Shown:
     """The plans that the edits at some points show.
 
     ``quiet`` is True while none of them steers. ``runs`` are theirs over the one column of a plain pass.
@@ -51,8 +51,13 @@ class Layer:
     """Lays out the edits of one generation's passes.
 
     Points before the output of block ``decision`` (the deepest probe's, None without probes) act on what text
-    alone decided, the others on what the probes completed.
+    alone decided, the others on what the probes completed. ``early`` and ``late`` are the plans of either.
     """
+
+    __slots__ = (
+        *("_composer", "_decision", "_end", "_past", "_rows", "_runs", "_spans", "_width"),
+        *("early", "late", "plain", "ready"),
+    )
 
     def __init__(
         self, composer: Composer, spans: Sequence[Spans], *, width: int, rows: int, decision: int | None
@@ -61,47 +66,45 @@ class Layer:
         self._spans = spans
         self._width = width
         self._decision = None if decision is None else point_at(decision, "block_output")
-        self._early = _Shown(rows)
-        self._late = self._early if decision is None else _Shown(rows)
+        self.early = Shown(rows)
+        self.late = self.early if decision is None else Shown(rows)
         # What a plain pass does where that is known.
         self.ready: dict[Point, Edit | None] = {}
         self._rows: Sequence[Row] = ()
         self._past = self._end = 0
-        self._plain = False
+        self.plain = False
         self._runs: list[Run] | None = None
 
     def begin(self, past: int, end: int, *, plain: bool) -> None:
         """Begin a pass over columns ``[past, end)``."""
-        self._past, self._end, self._plain = past, end, plain
+        self._past, self._end, self.plain = past, end, plain
         if not plain:
             self.ready.clear()
 
-    def take(self, rows: Sequence[Row], *, late: bool) -> bool:
+    def take(self, rows: Sequence[Row], *, late: bool, same: bool) -> bool:
         """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe.
 
-        Returns whether nothing is to be done up to there, or (``late``) from there on.
+        ``same``: in a plain pass, these are the very plans that are shown. Returns whether nothing is to be
+        done up to there, or (``late``) from there on.
         """
-        if not self._plain:
+        if not self.plain:
             self._rows, self._runs = rows, None
             return False
-        shown = self._late if late else self._early
-        plans = shown.plans
-        for place, row in enumerate(rows):
-            if row.step.plan is not plans[place]:
-                shown.take(rows, self._composer, self._spans)
-                self.ready.clear()
-                break
+        shown = self.late if late else self.early
+        if not same:
+            shown.take(rows, self._composer, self._spans)
+            self.ready.clear()
         return shown.quiet
 
     def edit(self, point: Point, hidden: Tensor) -> Edit | None:
         """Return what to do to ``hidden: [row, column, width]`` at ``point``, or None for nothing."""
-        if not self._plain:
+        if not self.plain:
             if self._runs is None:
                 self._runs = [
                     run for place, row in enumerate(self._rows) for run in self._runs_of(place, row)
                 ]
             return self._composer.edit(point, self._runs, hidden)
-        shown = self._early if self._decision is None or point < self._decision else self._late
+        shown = self.early if self._decision is None or point < self._decision else self.late
         edit = self.ready[point] = self._composer.edit(point, shown.runs, hidden)
         return edit
 

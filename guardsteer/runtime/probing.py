@@ -16,9 +16,10 @@ from guardsteer.core.policy import OnError
 from guardsteer.host import outputs_of_blocks
 from guardsteer.runtime.fragile import Befallen
 
-__all__ = ["PlacedProbe", "Probe", "ProbeBank", "probabilities"]
+__all__ = ["FAR", "PlacedProbe", "Probe", "ProbeBank"]
 
-_FAR = 700.0
+FAR = 700.0
+"""Where ``exp`` of a log-odds is still a number; the probability below is 0 for all that counts."""
 
 
 class Probe(Protocol):
@@ -28,8 +29,12 @@ class Probe(Protocol):
     def block(self) -> int:
         """The block whose output it reads."""
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return ``[..., output]`` from ``hidden: [..., width]``."""
+    @property
+    def bias(self) -> Tensor:
+        """What a log-odds is beside the product, ``[output]``."""
+
+    def products(self, hidden: Tensor) -> Tensor:
+        """Return ``[..., output]`` from ``hidden: [..., width]``: log-odds less the bias."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class ProbeBank:
     that raises gives nan, and is not called again in this generation.
     """
 
+    __slots__ = ("_owners", "_raised", "_read", "biases", "blocks", "last", "only", "points", "slots")
+
     def __init__(self, placed: Sequence[PlacedProbe]) -> None:
         ordered = sorted(placed, key=lambda entry: entry.probe.block)
         self._read: list[Tensor] = []
@@ -59,6 +66,11 @@ class ProbeBank:
         self.last = max(self.blocks)
         self.points = frozenset(outputs_of_blocks(self.blocks))
         self.slots = tuple(slot for entry in ordered for slot in entry.slots)
+        biases: list[float] = [bias for entry in ordered for bias in entry.probe.bias.tolist()]
+        # Added behind the transfer: a few numbers cost less than one more kernel.
+        self.biases = tuple(biases)
+        # The one signal that all this fills, -1 where there are several.
+        self.only = self.slots[0] if len(self.slots) == 1 else -1
         self._owners = tuple(entry for entry in ordered for _ in entry.slots)
 
     def read(self, block: int, hidden: Tensor) -> None:
@@ -68,45 +80,38 @@ class ProbeBank:
             shape = (rows, columns, len(entry.slots))
             if not self._raised or entry.name not in self._raised:
                 try:
-                    logits = entry.probe.logits(hidden)
-                    if logits.shape == shape:
-                        self._read.append(logits)
+                    products = entry.probe.products(hidden)
+                    if products.shape == shape:
+                        self._read.append(products)
                         continue
-                    self._raised[entry.name] = f"gave {tuple(logits.shape)}, expected {shape}"
+                    self._raised[entry.name] = f"gave {tuple(products.shape)}, expected {shape}"
                 except Exception as error:
                     self._raised[entry.name] = failure_of(error)
             self._read.append(hidden.new_full(shape, math.nan, dtype=torch.float32))
 
-    def mend(
-        self, scores: Sequence[float], signals: Sequence[float], lost: frozenset[str]
-    ) -> tuple[list[float], frozenset[str], list[Befallen]]:
-        """Put something in the place of the scores of one row and step that are nan.
+    def fill(
+        self, signals: list[float], products: Sequence[float], lost: frozenset[str]
+    ) -> tuple[frozenset[str], list[Befallen]]:
+        """Write one row's probabilities of a step into its ``signals``, which are those of the step before.
 
-        ``signals`` are the row's from the step before, ``lost`` the probes that gave nan at it. Returns
-        the scores, the probes that give nan now, and what is to be told of those that did not before.
+        Something stands in for a score that is nan. ``lost`` are the probes that gave nan at the step before.
+        Returns those that give it now, and what is to be told of them that did not before.
         """
-        mended = list(scores)
         missing: dict[str, str] = {}
-        for place, (score, slot, entry) in enumerate(zip(scores, self.slots, self._owners, strict=True)):
-            if math.isnan(score):
-                mended[place] = stand_in(entry.on_error, (signals[slot],), 1)[0]
+        for product, bias, slot, entry in zip(products, self.biases, self.slots, self._owners, strict=True):
+            logit = product + bias
+            if math.isnan(logit):
+                signals[slot] = stand_in(entry.on_error, (signals[slot],), 1)[0]
                 missing[entry.name] = self._raised.get(entry.name, "gave a score that is no number")
+            else:
+                signals[slot] = 1.0 / (1.0 + math.exp(-logit)) if logit > -FAR else 0.0
         told = [(name, Incident("failed", text)) for name, text in missing.items() if name not in lost]
-        return mended, frozenset(missing), told
+        return frozenset(missing), told
 
     def take(self) -> list[list[list[float]]]:
-        """Return the log-odds of the pass, ``[row][column][slot]``, and forget them."""
-        read, self._read = self._read, []
+        """Return the products of the pass, ``[row][column][slot]``, and forget them."""
+        read = self._read
         stacked = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
-        scores: list[list[list[float]]] = stacked.tolist()
-        return scores
-
-
-def probabilities(logits: Sequence[float]) -> list[float]:
-    """Return the probability of each log-odds; nan stays nan, which rules take for missing.
-
-    Done here rather than on the device: a few numbers cost less than one more kernel.
-    """
-    if len(logits) == 1 and logits[0] > -_FAR:
-        return [1.0 / (1.0 + math.exp(-logits[0]))]
-    return [1.0 / (1.0 + math.exp(-x)) if x > -_FAR else x if math.isnan(x) else 0.0 for x in logits]
+        read.clear()
+        products: list[list[list[float]]] = stacked.tolist()
+        return products

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import isnan
+from math import exp
 from typing import Any
 
 from guardsteer.core.plan import Plan
@@ -18,7 +18,7 @@ from guardsteer.core.signals import TextState
 from guardsteer.runtime.beginning import befall, begin_reading
 from guardsteer.runtime.fragile import Befallen, Fragile
 from guardsteer.runtime.past import Light, Past, Reach, Taken
-from guardsteer.runtime.probing import ProbeBank
+from guardsteer.runtime.probing import FAR, ProbeBank
 from guardsteer.runtime.rowkit import Reading, RowKit
 from guardsteer.runtime.steps import Note, Step, cleared, tokens_of, unsteer
 from guardsteer.runtime.terms import Terms
@@ -99,8 +99,8 @@ class Row:
         if self._again and index == self.dropped:
             self._ask_again()
             return
-        key = hash((parent.key, token))
-        step = self.step = Step(parent, index, token, key, self._kit.idle, parent.written + 1)
+        kit, key = self._kit, hash((parent.key, token))
+        step = self.step = Step(parent, index, token, key, kit.idle, parent.written + 1)
         if self.halt_step >= 0:
             step.complete = True
             return
@@ -113,9 +113,9 @@ class Row:
             self.news = True
             self._engine.skip()
             return
-        text = self._reader.push(token)
+        signals, text = self._signals, self._reader.push(token)
         if text:
-            if self._kit.counting:
+            if kit.counting:
                 ended = self._sentences.ended
                 self._sentences.push(text)
                 if self._sentences.ended > ended:
@@ -124,13 +124,13 @@ class Row:
             for reading, state in self._active:
                 try:
                     state.push(text)
-                    self._signals[reading.first : reading.end] = state.scores()
+                    signals[reading.first : reading.end] = state.scores()
                 except Exception as error:
                     self._break(reading, error)
         if self._fragile is not None:
-            self._incidents += self._fragile.read(text, self._signals)
+            self._incidents += self._fragile.read(text, signals)
         engine = self._engine
-        plan = engine.before(self._signals, self._sentences.ended)
+        plan = engine.before(signals, self._sentences.ended)
         if self._holding:
             plan = parent.plan if parent.plan.revise < 0 else replace(parent.plan, revise=-1)
         step.complete = not self._waits
@@ -140,22 +140,24 @@ class Row:
         else:
             self._settle(step, plan)
 
-    def complete(self, step: Step, probes: ProbeBank, scores: Sequence[float]) -> None:
-        """Finish the newest step with what the probes read."""
+    def complete(self, step: Step, probes: ProbeBank, products: Sequence[float]) -> None:
+        """Finish the newest step with what the probes read, a number for each of their slots."""
         step.complete = True
         if 0 <= self.halt_step < step.index:
             return
-        if self._lost or isnan(sum(scores)):
-            scores, self._lost, told = probes.mend(scores, self._signals, self._lost)
+        only, signals = probes.only, self._signals
+        # The comparison is false for nan too.
+        if only >= 0 and not self._lost and (logit := products[0] + probes.biases[0]) > -FAR:
+            signals[only] = 1.0 / (1.0 + exp(-logit))
+        else:
+            self._lost, told = probes.fill(signals, products, self._lost)
             self._incidents += told
-        for slot, score in zip(probes.slots, scores, strict=True):
-            self._signals[slot] = score
         for joined in self._kit.joining.within:
-            joined.fill(self._signals, ())
+            joined.fill(signals, ())
         if self.halt_step >= 0:
             return
         engine = self._engine
-        plan = step.plan if self._holding else engine.within(self._signals)
+        plan = step.plan if self._holding else engine.within(signals)
         parent = step.parent
         same = parent is not None and plan is parent.plan and parent.parent is not None
         if same and not engine.changes and not self._incidents and step.note is None:

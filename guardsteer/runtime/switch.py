@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from guardsteer.core.events import Event, Resumed, Stopped
 
@@ -15,6 +15,11 @@ __all__ = ["STOP_VARIABLE", "Cause", "Switch"]
 
 STOP_VARIABLE = "GUARDSTEER_STOP"
 _ENCODED = os.environ.encodekey(STOP_VARIABLE)
+_ENVIRONMENT = os.environ
+# ``os.environ`` has its contents in a dictionary, and looks into it only after encoding the name: five times
+# the cost of seeing that it is not there.
+_CONTENTS: Any = getattr(os.environ, "_data", None)
+_SEEN: dict[Any, Any] | None = _CONTENTS if type(_CONTENTS) is dict else None
 _OFF = frozenset({"", "0"})
 
 Cause = Literal["call", "file", "environment"]
@@ -27,6 +32,8 @@ class Switch:
     environment variable ``GUARDSTEER_STOP`` holds anything but ``0``. What comes and goes is handed to
     ``report``, once for each cause.
     """
+
+    __slots__ = ("_called", "_causes", "_file", "_guard", "_lock", "_report")
 
     def __init__(self, guard: str, report: Callable[[Event], None], file: Path | None = None) -> None:
         self._guard = guard
@@ -54,19 +61,15 @@ class Switch:
         return found
 
     def active(self) -> bool:
-        """Tell whether steering is stopped; some microseconds, and nothing is written unless it changed."""
-        # ``os.environ`` has its contents in a dictionary, and looks into it only after encoding the name:
-        # five times the cost of seeing that it is not there.
-        contents = getattr(os.environ, "_data", None)
-        unset = type(contents) is dict and _ENCODED not in contents
-        stopped = (
-            self._called
-            or (not unset and os.environ.get(STOP_VARIABLE, "") not in _OFF)
-            or (self._file is not None and os.path.exists(self._file))
-        )
-        if stopped or self._causes:
-            self._note(self._present(), "")
-        return stopped
+        """Tell whether steering is stopped; about a microsecond, and nothing is written unless it changed."""
+        if self._called or self._causes or self._file is not None or os.environ is not _ENVIRONMENT:
+            return self._look()
+        return (_SEEN is None or _ENCODED in _SEEN) and self._look()
+
+    def _look(self) -> bool:
+        found = self._present()
+        self._note(found, "")
+        return bool(found)
 
     def _present(self) -> frozenset[Cause]:
         found: set[Cause] = set()

@@ -19,14 +19,14 @@ from guardsteer.errors import UnsupportedError
 from guardsteer.host import Point
 from guardsteer.runtime.ledger import Ledger
 from guardsteer.runtime.past import Taken
-from guardsteer.runtime.probing import ProbeBank, probabilities
+from guardsteer.runtime.probing import ProbeBank
 from guardsteer.runtime.row import Row
 from guardsteer.runtime.steps import Step, with_written
 
 __all__ = ["Beside", "Candidate", "Track", "failed"]
 
 _Reads = dict[tuple[int, int], list[float]]
-"""What a track's probes read: log-odds by the row's group and the key of the step in force."""
+"""What a track's probes read: products by the row's group and the key of the step in force."""
 
 
 @dataclass(slots=True)
@@ -160,9 +160,9 @@ class Candidate:
         probes = self._track.probes
         if not row.step.complete and probes is not None:
             # Nothing was read at a row's last token, where no pass follows.
-            scores = self._track.reads.get((row.group, live.key))
-            if scores is not None:
-                row.complete(row.step, probes, probabilities(scores))
+            products = self._track.reads.get((row.group, live.key))
+            if products is not None:
+                row.complete(row.step, probes, products)
 
 
 class Beside:

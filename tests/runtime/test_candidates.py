@@ -216,10 +216,10 @@ class Torn(Probe):
     passes = 0
     odd = False
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def products(self, hidden: torch.Tensor) -> torch.Tensor:
         self.passes += 1
         if self.passes != 4:
-            return super().logits(hidden)
+            return super().products(hidden)
         if self.odd:
             return hidden.new_zeros(7)
         raise ValueError("torn")

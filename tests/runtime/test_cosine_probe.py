@@ -29,14 +29,14 @@ rules: [{id: seen, when: high, observe: true}]
 
 
 class Recorder(Probe):
-    """A probe that keeps what it gave, pass by pass."""
+    """A probe that keeps the log-odds that it gave, pass by pass."""
 
     given: list[Tensor]
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def products(self, hidden: Tensor) -> Tensor:
         """Return what a probe returns."""
-        found = super().logits(hidden)
-        self.given.append(found.clone())
+        found = super().products(hidden)
+        self.given.append(found + self.bias)
         return found
 
 

@@ -135,7 +135,7 @@ def test_what_a_probe_decides_in_the_pass_keeps_hooks_on_from_one_pass_to_the_ne
 
 
 class Scripted(Probe):
-    """Gives one log-odds after the other, whatever it reads."""
+    """Gives one product after the other, whatever it reads."""
 
     def __init__(self, identity: str, script: list[float]) -> None:
         weight, bias = torch.zeros(1, WIDTH), torch.zeros(1)
@@ -143,7 +143,7 @@ class Scripted(Probe):
         super().__init__(**named, block=0, weight=weight, bias=bias, fingerprint=identity)
         self.script = script
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def products(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the next of the script for every position."""
         return hidden.new_full((*hidden.shape[:2], 1), self.script.pop(0))
 

@@ -91,17 +91,17 @@ class FailingProbe(Probe):
         self.fault: Fault = fault
         self.calls = 0
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return the log-odds, or fail; the first pass reads the prompt."""
+    def products(self, hidden: Tensor) -> Tensor:
+        """Return the products, or fail; the first pass reads the prompt."""
         self.calls += 1
         failing = self.calls > BREAKS_AT
         if failing and self.fault == "raises":
             raise ValueError("out of order")
         if failing and self.fault == "counts wrong":
             return hidden.new_zeros((*hidden.shape[:-1], 2))
-        logits = super().logits(hidden)
+        products = super().products(hidden)
         nan = failing and self.fault == "nan" and self.calls <= MENDS_AT
-        return torch.full_like(logits, math.nan) if nan else logits
+        return torch.full_like(products, math.nan) if nan else products
 
 
 def wait_until(condition: Any, what: str) -> None:
