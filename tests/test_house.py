@@ -32,7 +32,7 @@ FOLDERS = (
     "vectors",
     ".ci",
 )
-TEXT = {".py", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".jsonl", ".csv", ""}
+TEXT = {".py", ".pyi", ".c", ".md", ".toml", ".txt", ".yaml", ".yml", ".json", ".jsonl", ".csv", ""}
 TABLES = "guardsteer/demo/corpus"
 MAX_LINES = 350
 

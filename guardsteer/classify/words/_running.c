@@ -27,6 +27,9 @@ static const double FAR_OUT = 700.0;
 
 enum { FEW = 128, FIRST_CELLS = 128 };
 
+/* As running.py has it: raised in both whenever what they say to each other changes. */
+enum { VERSION = 1 };
+
 static PyTypeObject *pack_type;
 static PyObject *name_young, *name_miss, *name_slowly, *name_behind;
 
@@ -735,6 +738,7 @@ PyInit__running(void)
     name_behind = PyUnicode_InternFromString("behind");
     if (running_type == NULL || pack_type == NULL || name_young == NULL || name_miss == NULL ||
         name_slowly == NULL || name_behind == NULL ||
+        PyModule_AddIntConstant(module, "VERSION", VERSION) < 0 ||
         PyModule_AddObjectRef(module, "Running", running_type) < 0 ||
         PyModule_AddObjectRef(module, "Pack", (PyObject *)pack_type) < 0) {
         Py_XDECREF(running_type);

@@ -3,6 +3,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, final
 
+VERSION: int
+
 @final
 class Pack: ...
 

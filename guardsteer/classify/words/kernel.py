@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from guardsteer.classify.words.reading import Gram, Place
 
-__all__ = ["KERNELS", "Kernel", "ReadSoFar", "Reads", "best", "compiled"]
+__all__ = ["KERNELS", "Kernel", "ReadSoFar", "Reads", "best", "compiled", "find_kernels"]
 
 
 class ReadSoFar(Protocol):
@@ -61,17 +61,19 @@ class Kernel:
     curved_pack: Callable[..., Any]
 
 
-def _kernels() -> Mapping[str, Kernel]:
+def find_kernels() -> Mapping[str, Kernel]:
+    """Return the kernels that there are; a compiled one of another version is none."""
     found = {"python": Kernel(running.Running, running.pack, running.curved_pack)}
     try:
         from guardsteer.classify.words import _running
     except ImportError:
         return found
-    found["compiled"] = Kernel(_running.Running, _running.pack, _running.curved_pack)
+    if _running.VERSION == running.VERSION:
+        found["compiled"] = Kernel(_running.Running, _running.pack, _running.curved_pack)
     return found
 
 
-KERNELS = MappingProxyType(_kernels())
+KERNELS = MappingProxyType(find_kernels())
 """Those that there are here, by name: ``python`` and, where it was built, ``compiled``."""
 
 

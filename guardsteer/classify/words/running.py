@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from guardsteer.classify.words.recent import Recent
     from guardsteer.classify.words.vectorizer import VectorizerSettings
 
-__all__ = ["Running", "curved_pack", "kind_of", "pack", "probabilities"]
+__all__ = ["VERSION", "Running", "curved_pack", "kind_of", "pack", "probabilities"]
+
+VERSION = 1
+"""The compiled twin's has to be the same: one that was built from an older source is left aside."""
 
 PLAIN, PROPORTIONAL, SUBLINEAR, BINARY = range(4)
 """Kinds of value: in proportion to the count and no norm taken; the same with a norm; 1 + log; 1."""

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardsteer.classify.words.kernel import KERNELS, Kernel, ReadSoFar, best, compiled
+from guardsteer.classify.words import running
+from guardsteer.classify.words.kernel import KERNELS, Kernel, ReadSoFar, best, compiled, find_kernels
 from guardsteer.classify.words.recent import Recent
 from tests.classify.models import kernel_named
 
@@ -124,6 +125,8 @@ def test_texts_are_read_from_the_same_places_on_both_kernels(
         read, told = classifier.start(activation, normed=normed), []
         for text in texts:
             read.push(text)
+            # A row that splits goes on as it was.
+            read = read.fork()
             told += read.scores()
         classifier.asked.append((*read.place, *(read.cut or ("inside",)), read.before, str(read.other)))
         asked.append(classifier.asked)
@@ -248,6 +251,12 @@ def test_the_compiled_kernel_keeps_to_its_memory_and_gives_it_back() -> None:
     )
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) < 3_000
+
+
+def test_a_kernel_that_was_built_from_an_older_source_is_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel_named("compiled")
+    monkeypatch.setattr(running, "VERSION", running.VERSION + 1)
+    assert list(find_kernels()) == ["python"]
 
 
 def test_the_best_kernel_is_the_compiled_one_where_there_is_one() -> None:
