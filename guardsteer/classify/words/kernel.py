@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from guardsteer.classify.words import running
+from guardsteer.classify.words.murmur import murmur
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -54,22 +55,23 @@ class Reads(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """One of the two: how rows begin and how changes are packed."""
+    """One of the two: how rows begin, how changes are packed and n-grams hashed."""
 
     start: Callable[..., ReadSoFar]
     pack: Callable[..., Any]
     curved_pack: Callable[..., Any]
+    murmur: Callable[[bytes], int]
 
 
 def find_kernels() -> Mapping[str, Kernel]:
     """Return the kernels that there are; a compiled one of another version is none."""
-    found = {"python": Kernel(running.Running, running.pack, running.curved_pack)}
+    found = {"python": Kernel(running.Running, running.pack, running.curved_pack, murmur)}
     try:
         from guardsteer.classify.words import _running
     except ImportError:
         return found
     if _running.VERSION == running.VERSION:
-        found["compiled"] = Kernel(_running.Running, _running.pack, _running.curved_pack)
+        found["compiled"] = Kernel(_running.Running, _running.pack, _running.curved_pack, _running.murmur)
     return found
 
 

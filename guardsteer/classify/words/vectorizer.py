@@ -19,7 +19,8 @@ from pydantic import (
 )
 
 from guardsteer.classify.words.characters import StripAccents, accent_table
-from guardsteer.classify.words.murmur import finish, murmur
+from guardsteer.classify.words.kernel import best
+from guardsteer.classify.words.murmur import finish
 from guardsteer.classify.words.normalise import Normalise, Normaliser
 from guardsteer.classify.words.normalised_reading import NormalisedReader
 from guardsteer.classify.words.reading import Analyzer, Gram, Reader, make_reader
@@ -99,6 +100,7 @@ class Vectorizer:
     __slots__ = (
         "_accents",
         "_hashed",
+        "_murmur",
         "idf",
         "lowercase",
         "normaliser",
@@ -131,6 +133,7 @@ class Vectorizer:
         self.sigma_matters = self.lowercase and settings.strip_accents != "ascii"
         self.vocabulary = cast("Mapping[Gram, int] | None", vocabulary)
         self._accents = accent_table(settings.strip_accents) if settings.strip_accents else None
+        self._murmur = best().murmur
         self._hashed: Recent[Gram, tuple[int, int]] = Recent(_CACHED_GRAMS)
 
     def strip(self, text: str) -> str:
@@ -174,7 +177,7 @@ class Vectorizer:
             return self._place(finish(gram))
         found = self._hashed.older(gram)
         if found is None:
-            found = self._place(murmur(gram.encode("utf-8", "surrogatepass")))
+            found = self._place(self._murmur(gram.encode("utf-8", "surrogatepass")))
             if len(gram) <= _CACHED_CHARACTERS:
                 self._hashed.put(gram, found)
         return found
