@@ -1,13 +1,14 @@
 """What a token costs a text classifier, at 200 to 100,000 characters of text so far, and rows at once.
 
-    python -m benchmarks.scoring [--rounds 9] [--json]
+    python -m benchmarks.scoring [--rounds 9] [--kernel python] [--json]
 
 Each figure is process CPU time of one push and one reading of scores, in microseconds a token: tokens
 of a few characters, out of made-up words with the frequencies of a natural vocabulary. The tokens
 measured are read twice from the same place: at first sight, when some of their words are in no cache, and
 again. Beside it what scoring the whole text again costs, through onnxruntime (25,000 characters are some
 5,000 tokens), the same for each of 32 rows that take turns token by token, and the memory of a row.
-Rounds are interleaved over classifiers and lengths; medians are reported. One thread.
+Rounds are interleaved over classifiers and lengths; medians are reported. One thread. ``--kernel`` is the
+compiled one by default, where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from sklearn.linear_model import SGDClassifier
 
 from guardsteer.classify import LinearClassifier, PatternClassifier, load_folder
 from guardsteer.classify.files.writing import write_linear
+from guardsteer.classify.words.kernel import KERNELS, Kernel
 from guardsteer.core.signals import TextClassifier, TextState
 from guardsteer.lab.classifiers.sklearn_models import from_sklearn
 
@@ -64,7 +66,7 @@ def tokens_of(text: str, chooser: random.Random) -> list[str]:
     return tokens
 
 
-def classifiers(root: Path) -> dict[str, TextClassifier]:
+def classifiers(root: Path, kernel: Kernel) -> dict[str, TextClassifier]:
     """Train a classifier for each analyzer on made-up text, and add one of patterns."""
     chooser = random.Random(1)
     texts = [" ".join(words(60, chooser)) for _ in range(2_000)]
@@ -95,7 +97,7 @@ def classifiers(root: Path) -> dict[str, TextClassifier]:
         write_linear(folder, from_sklearn(vectorizer, model, outputs), {"name": folder.name})
         loaded = load_folder(folder)
         assert isinstance(loaded, LinearClassifier)
-        found[name] = loaded
+        found[name] = loaded.on(kernel)
     found["2 literals, 2 patterns"] = PatternClassifier(
         literals=["never there", "nor this"], patterns=[r"\bnot+\b", r"q\s+z"]
     )
@@ -185,10 +187,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark and print a table or JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--kernel", choices=list(KERNELS), default=list(KERNELS)[-1])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as root:
-        result = _rounds(classifiers(Path(root)), given.rounds)
+        result = _rounds(classifiers(Path(root), KERNELS[given.kernel]), given.rounds)
     if given.json:
         print(json.dumps(result))
         return 0
