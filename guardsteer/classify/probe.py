@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "load_probe"]
 
-_linear: Callable[[Tensor, Tensor], Tensor] = torch.nn.functional.linear
+_linear: Callable[..., Tensor] = torch.nn.functional.linear
 
 # Far below any state of a model, and far above where the squares of float32 vanish.
 _SHORTEST = 1e-12
+
+
+def _projections(hidden: Tensor, weight: Tensor) -> Tensor:
+    return _linear(hidden.to(torch.float32), weight)
+
+
+def _cosines(hidden: Tensor, weight: Tensor) -> Tensor:
+    """A state of length 0 has no direction: its cosine is 0."""
+    hidden = hidden.to(torch.float32)
+    length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).clamp(min=_SHORTEST)
+    cosines: Tensor = _linear(hidden, weight) / length
+    return cosines
 
 
 class Probe:
@@ -74,25 +87,22 @@ class Probe:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the log-odds [..., output] float32 of ``hidden`` [..., width], on its device."""
-        return self.products(hidden) + self.bias.to(hidden.device)
+        return self.reader(hidden)(hidden) + self.bias.to(hidden.device)
 
-    def products(self, hidden: Tensor) -> Tensor:
-        """Return what is the log-odds but for ``bias``: [..., output] float32 of ``hidden`` [..., width].
+    def reader(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what makes of ``hidden`` [..., width] the log-odds less ``bias``, [..., output] float32.
 
-        Computed in float32 whatever the model's dtype: small bfloat16 products are slow, and their
-        rounding would move scores across thresholds. A state of length 0 has no direction: its cosine is 0.
+        For states of the device and dtype of ``like``. Computed in float32 whatever the model's dtype: small
+        bfloat16 products are slow, and their rounding would move scores across thresholds.
         """
-        weight = self._placed.get(hidden.device)
+        weight = self._placed.get(like.device)
         if weight is None:
-            weight = self._placed[hidden.device] = self.weight.to(hidden.device)
-        if hidden.dtype is not torch.float32:
-            hidden = hidden.to(torch.float32)
-        # The bias apart: so it is the kernel that a model's own projections have just run, half as long.
-        products = _linear(hidden, weight)
+            weight = self._placed[like.device] = self.weight.to(like.device)
         if self.measure == "cosine":
-            length = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True).clamp(min=_SHORTEST)
-            products = products / length
-        return products
+            return partial(_cosines, weight=weight)
+        # No function in between, where every function is cold; and the bias apart: so it is the kernel that
+        # a model's own projections have just run, half as long.
+        return partial(_linear if like.dtype is torch.float32 else _projections, weight=weight)
 
     def check(self, identity: Fingerprint) -> None:
         """Raise ``BindingError`` unless it was trained on the model of this fingerprint."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,8 +33,8 @@ class Probe(Protocol):
     def bias(self) -> Tensor:
         """What a log-odds is beside the product, ``[output]``."""
 
-    def products(self, hidden: Tensor) -> Tensor:
-        """Return ``[..., output]`` from ``hidden: [..., width]``: log-odds less the bias."""
+    def reader(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what makes log-odds less the bias, ``[..., output]``, of ``[..., width]`` like ``like``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PlacedProbe:
 
     probe: Probe
     slots: tuple[int, ...]
-    name: str = ""
+    name: str
     on_error: OnError = "closed"
 
 
@@ -54,12 +54,15 @@ class ProbeBank:
     that raises gives nan, and is not called again in this generation.
     """
 
-    __slots__ = ("_owners", "_raised", "_read", "biases", "blocks", "last", "only", "points", "slots")
+    __slots__ = (
+        *("_owners", "_raised", "_read", "_readers", "biases", "blocks", "last", "only", "points", "slots"),
+    )
 
     def __init__(self, placed: Sequence[PlacedProbe]) -> None:
         ordered = sorted(placed, key=lambda entry: entry.probe.block)
         self._read: list[Tensor] = []
         self._raised: dict[str, str] = {}
+        self._readers: dict[str, Callable[[Tensor], Tensor]] = {}
         self.blocks: dict[int, list[PlacedProbe]] = {}
         for entry in ordered:
             self.blocks.setdefault(entry.probe.block, []).append(entry)
@@ -80,7 +83,11 @@ class ProbeBank:
             shape = (rows, columns, len(entry.slots))
             if not self._raised or entry.name not in self._raised:
                 try:
-                    products = entry.probe.products(hidden)
+                    reader = self._readers.get(entry.name)
+                    if reader is None:
+                        # A point's states have one device and dtype throughout a generation.
+                        reader = self._readers[entry.name] = entry.probe.reader(hidden)
+                    products = reader(hidden)
                     if products.shape == shape:
                         self._read.append(products)
                         continue

@@ -126,10 +126,11 @@ def _kind_of(tokenizer: Any) -> str:
 class TextReader:
     """One row's text so far; ``push`` returns the characters that a token completes."""
 
-    __slots__ = ("_decoder", "_pending", "_recent", "_shown", "_vocabulary")
+    __slots__ = ("_decoder", "_known", "_pending", "_recent", "_shown", "_vocabulary")
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
+        self._known = vocabulary.known
         self._decoder = _decoder(errors="replace")
         self._pending = False
         self._recent: list[int] = []
@@ -137,11 +138,11 @@ class TextReader:
 
     def push(self, token: int) -> str:
         """Append ``token`` and return the new text, which may be empty or end an earlier character."""
-        vocabulary = self._vocabulary
         if not self._pending:
-            known = vocabulary.known.get(token)
+            known = self._known.get(token)
             if known is not None:
                 return known
+        vocabulary = self._vocabulary
         if vocabulary.windowed:
             return self._push_windowed(token)
         if not self._pending:
@@ -160,6 +161,7 @@ class TextReader:
         """Return an independent copy."""
         copy = TextReader.__new__(TextReader)
         copy._vocabulary = self._vocabulary
+        copy._known = self._known
         copy._decoder = _decoder(errors="replace")
         copy._decoder.setstate(self._decoder.getstate())
         copy._pending = self._pending

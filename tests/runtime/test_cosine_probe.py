@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,16 @@ class Recorder(Probe):
 
     given: list[Tensor]
 
-    def products(self, hidden: Tensor) -> Tensor:
-        """Return what a probe returns."""
-        found = super().products(hidden)
-        self.given.append(found + self.bias)
-        return found
+    def reader(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what reads as a probe does."""
+        inner = super().reader(like)
+
+        def read(hidden: Tensor) -> Tensor:
+            found = inner(hidden)
+            self.given.append(found + self.bias)
+            return found
+
+        return read
 
 
 def recorder(model: Any, tokenizer: Any) -> Recorder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,9 @@ class Scripted(Probe):
         super().__init__(**named, block=0, weight=weight, bias=bias, fingerprint=identity)
         self.script = script
 
-    def products(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the next of the script for every position."""
-        return hidden.new_full((*hidden.shape[:2], 1), self.script.pop(0))
+    def reader(self, like: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:  # noqa: ARG002  # as Probe
+        """Return what gives the next of the script for every position."""
+        return lambda hidden: hidden.new_full((*hidden.shape[:2], 1), self.script.pop(0))
 
 
 def test_hooks_wake_in_the_pass_in_which_a_probe_asks_for_them(

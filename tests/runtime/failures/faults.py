@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -91,15 +91,20 @@ class FailingProbe(Probe):
         self.fault: Fault = fault
         self.calls = 0
 
-    def products(self, hidden: Tensor) -> Tensor:
-        """Return the products, or fail; the first pass reads the prompt."""
+    def reader(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return what reads as a probe does, and fails some time."""
+        whole = super().reader(like)
+        return lambda hidden: self.read(hidden, whole)
+
+    def read(self, hidden: Tensor, whole: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what ``whole`` does, or fail; the first pass reads the prompt."""
         self.calls += 1
         failing = self.calls > BREAKS_AT
         if failing and self.fault == "raises":
             raise ValueError("out of order")
         if failing and self.fault == "counts wrong":
             return hidden.new_zeros((*hidden.shape[:-1], 2))
-        products = super().products(hidden)
+        products = whole(hidden)
         nan = failing and self.fault == "nan" and self.calls <= MENDS_AT
         return torch.full_like(products, math.nan) if nan else products
 
