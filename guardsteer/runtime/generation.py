@@ -55,6 +55,7 @@ class Generation:
         *("_past", "_end", "_fresh", "visited", "_due", "_dark", "_unlogged", "_steady", "rows", "width"),
         *("beams", "beside", "_blackout", "_switch", "_layer", "cuts", "quiet", "rests", "wanted", "course"),
         *("_reads", "_probes", "_behind", "_probed", "points", "_ending", "ledgers", "history", "_reordered"),
+        "pushes",
     )
 
     def __init__(
@@ -106,7 +107,9 @@ class Generation:
             width=width,
             rows=len(rows),
             decision=None if probes is None else probes.last,
+            reads=self._reads,
         )
+        self.pushes = self._layer.pushes
         self._reordered: Any = None
         self._remember()
 
@@ -145,7 +148,7 @@ class Generation:
         if plain and self.rows[0].index == past - self.width:
             news, same = self.beside is not None, True
             plans = self._layer.early.plans
-            for row, token, plan in zip(self.rows, input_ids.tolist(), plans, strict=True):
+            for row, token, plan in zip(self.rows, input_ids.tolist(), plans):  # noqa: B905  # of one length
                 row.advance(token[0])
                 if row.news:
                     news = True

@@ -115,7 +115,13 @@ class Hooks:
 
         def steer(hidden: Tensor) -> Tensor | None:
             generation = current.generation
-            if generation is None or point not in generation.wanted:
+            if generation is None:
+                return None
+            pushed = generation.pushes.get(point)
+            if pushed is not None:
+                generation.visited += 1
+                return hidden + pushed
+            if point not in generation.wanted:
                 return None
             changed = generation.at_point(point, hidden)
             if self._resting and not generation.rests:

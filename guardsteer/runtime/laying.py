@@ -55,21 +55,32 @@ class Layer:
     """
 
     __slots__ = (
-        *("_composer", "_decision", "_end", "_past", "_rows", "_runs", "_spans", "_width"),
-        *("early", "late", "plain", "ready"),
+        *("_composer", "_decision", "_end", "_past", "_reads", "_rows", "_runs", "_spans", "_width"),
+        *("early", "late", "plain", "pushes", "ready"),
     )
 
     def __init__(
-        self, composer: Composer, spans: Sequence[Spans], *, width: int, rows: int, decision: int | None
+        self,
+        composer: Composer,
+        spans: Sequence[Spans],
+        *,
+        width: int,
+        rows: int,
+        decision: int | None,
+        reads: frozenset[Point] = frozenset(),
     ) -> None:
         self._composer = composer
         self._spans = spans
         self._width = width
+        # Where hidden states are read, too.
+        self._reads = reads
         self._decision = None if decision is None else point_at(decision, "block_output")
         self.early = Shown(rows)
         self.late = self.early if decision is None else Shown(rows)
         # What a plain pass does where that is known.
         self.ready: dict[Point, Edit | None] = {}
+        # Of these, what is added where nothing else is done: a hook can do that by itself.
+        self.pushes: dict[Point, Tensor] = {}
         self._rows: Sequence[Row] = ()
         self._past = self._end = 0
         self.plain = False
@@ -80,6 +91,7 @@ class Layer:
         self._past, self._end, self.plain = past, end, plain
         if not plain:
             self.ready.clear()
+            self.pushes.clear()
 
     def take(self, rows: Sequence[Row], *, late: bool, same: bool) -> bool:
         """Take in what ``rows`` decided before the pass, or (``late``) at the deepest probe.
@@ -94,6 +106,7 @@ class Layer:
         if not same:
             shown.take(rows, self._composer, self._spans)
             self.ready.clear()
+            self.pushes.clear()
         return shown.quiet
 
     def edit(self, point: Point, hidden: Tensor) -> Edit | None:
@@ -106,6 +119,8 @@ class Layer:
             return self._composer.edit(point, self._runs, hidden)
         shown = self.early if self._decision is None or point < self._decision else self.late
         edit = self.ready[point] = self._composer.edit(point, shown.runs, hidden)
+        if edit is not None and edit.delta is not None and edit.shaping is None and point not in self._reads:
+            self.pushes[point] = edit.delta
         return edit
 
     def _runs_of(self, place: int, row: Row) -> list[Run]:
