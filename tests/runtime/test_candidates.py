@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from guardsteer.audit import read, verify
+from guardsteer.audit import open_journal, read, verify
 from guardsteer.classify.probe import Probe
-from guardsteer.core.events import PolicyAdopted, RequestFailed, RowHalted
+from guardsteer.core.events import PolicyAdopted, RequestFailed, RowHalted, RuleFired
 from guardsteer.core.policy import Binding
 from guardsteer.errors import AssetError, PolicyError
 from guardsteer.evaluate.compare import compare
@@ -280,6 +280,29 @@ def test_a_candidate_that_would_halt_ends_no_row(tmp_path: Path) -> None:
     assert found == [made.reference.generate(prompt, TOKENS) for prompt in PROMPTS]
     halts = [s.event for s in read(tmp_path / "log") if isinstance(s.event, RowHalted)]
     assert [(h.track, h.mode, h.step, h.rule) for h in halts] == [("new", "shadow", 4, "stop")] * 3
+
+
+def test_what_a_candidate_would_do_is_told_while_the_answer_is_written(tmp_path: Path) -> None:
+    """Though the policy in force has nothing to tell."""
+    made = bench("llama")
+    text = IDLE.replace("step < 0", "step >= 2").replace("id: never", "id: early")
+    journal = open_journal(tmp_path / "log", key=b"k" * 32)
+    seen: list[bool] = []
+
+    class Watcher:
+        def put(self, _: torch.Tensor) -> None:
+            journal.flush()
+            seen.append(any(isinstance(s.event, RuleFired) for s in read(tmp_path / "log")))
+
+        def end(self) -> None:
+            pass
+
+    new = {"new": file(tmp_path, text)}
+    with wrap(made, tmp_path, IDLE, audit=journal, classifiers={}, candidates=new) as guard:
+        run(guard, PROMPTS[:1], streamer=Watcher())
+    journal.close()
+    assert not any(seen[:4])
+    assert all(seen[7:])
 
 
 def test_a_candidate_takes_the_requests_that_its_own_binding_gives_it(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
-"""A cosine probe reads a row's direction, whatever the batch, the padding, the architecture or the dtype."""
+"""A cosine probe reads a row's direction, whatever the batch, the padding, the architecture or the dtype.
+
+And what any probe's products come to before rules see them.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,13 @@ import torch
 from torch import Tensor
 
 import guardsteer
+from guardsteer.audit import read
 from guardsteer.classify.probe import Probe
+from guardsteer.core.events import RuleFired
 from guardsteer.host import find_layout, fingerprint
 from tests.models import WIDTH, tiny
 from tests.runtime.harness import batch, bench, policy_file
+from tests.runtime.telling import run, wrap
 
 BLOCK = 1
 TOKENS = 6
@@ -119,3 +126,31 @@ def test_a_short_dtype_is_normed_in_float32(dtype: torch.dtype) -> None:
     wide = hidden.double()
     expected = wide @ probe.weight[0].double() / wide.norm(dim=-1) + 0.75
     torch.testing.assert_close(found[:, 0].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("outputs", [("score",), ("score", "other")])
+@pytest.mark.parametrize("bias", [0.5, -2.0, 40.0, -800.0])
+def test_rules_are_given_a_probes_probability_bias_and_all(
+    outputs: tuple[str, ...], bias: float, tmp_path: Path
+) -> None:
+    """A probe that weighs nothing says what its biases come to, however far out."""
+    made = bench("llama")
+    biases = [bias, 1.5][: len(outputs)]
+    probe = Probe(
+        name="seen",
+        outputs=outputs,
+        block=BLOCK,
+        weight=torch.zeros(len(outputs), WIDTH),
+        bias=torch.tensor(biases),
+        fingerprint=fingerprint(made.model, made.tokenizer).digest,
+        digest="b3:" + "0" * 64,
+    )
+    when = " && ".join(f"seen.{name} >= 0" for name in outputs)
+    text = "guardsteer: 1\nname: probed\nclassifiers: {seen: {use: ./none, on: all}}\n"
+    text += f"rules: [{{id: seen, when: {when}, observe: true}}]\n"
+    with wrap(made, tmp_path, text, audit=tmp_path / "log", classifiers={"seen": probe}) as guard:
+        run(guard, PROMPTS)
+    fired = [s.event for s in read(tmp_path / "log") if isinstance(s.event, RuleFired)]
+    told = [1 / (1 + math.exp(min(-each, 700))) for each in biases]
+    expected = {f"seen.{name}": score for name, score in zip(outputs, told, strict=True)}
+    assert [event.scores for event in fired] == [pytest.approx(expected, abs=1e-12)] * len(PROMPTS)

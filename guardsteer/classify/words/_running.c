@@ -47,6 +47,7 @@ typedef struct {
     PyObject_VAR_HEAD
     int32_t count;
     int32_t outputs;
+    int32_t curved;
     double growth;
     double data[1];
 } Pack;
@@ -165,6 +166,8 @@ make_curved_pack(PyObject *module, PyObject *args)
     if (outputs < 0 || views_of(features, steps, squares, views, &count) < 0)
         return NULL;
     Pack *pack = new_pack(count * (CHANGE_SIZE + outputs), count, outputs, 0.0);
+    if (pack != NULL)
+        pack->curved = 1;
     if (pack != NULL && fill_changes((Change *)pack->data, &views[0], &views[1], &views[2]) < 0)
         Py_CLEAR(pack);
     for (Py_ssize_t output = 0; pack != NULL && output < outputs; output++) {
@@ -354,9 +357,14 @@ add_pack(Running *self, PyObject *given)
                      (int)self->outputs);
         return -1;
     }
+    int curved = self->kind == SUBLINEAR || self->kind == BINARY;
+    if (pack->curved != curved) {
+        PyErr_SetString(PyExc_ValueError, "a pack of another kind of value");
+        return -1;
+    }
     if (self->kind != PLAIN && make_room(&self->counts, (uint32_t)pack->count) < 0)
         return -1;
-    if (self->kind == SUBLINEAR || self->kind == BINARY)
+    if (curved)
         return add_curved(self, pack);
     for (int32_t output = 0; output < self->outputs; output++)
         self->products[output] += pack->data[output];

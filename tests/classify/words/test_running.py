@@ -179,6 +179,8 @@ def test_what_does_not_fit_is_refused_by_the_compiled_kernel() -> None:
         lambda: Texts(kernel, PLAIN, 0).start(),
         lambda: Texts(kernel, PLAIN, 1).start(3),
         lambda: Texts(kernel, PLAIN, 1).start().add(Texts(kernel, PLAIN, 2).pack({1: 1})),
+        lambda: Texts(kernel, BINARY, 3).start().add(Texts(kernel, PROPORTIONAL, 3).pack({1: 1, 2: 1})),
+        lambda: Texts(kernel, PLAIN, 1).start().add(Texts(kernel, SUBLINEAR, 1).pack({})),
     ]
     for wrong in unfit:
         with pytest.raises(ValueError, match=r"differ|feature|column|kind|outputs"):
