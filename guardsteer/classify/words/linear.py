@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guardsteer.classify.activation import Activation
+from guardsteer.classify.words import running
 from guardsteer.classify.words.characters import PLAIN, case_context
-from guardsteer.classify.words.kernel import Kernel, ReadSoFar, best
+from guardsteer.classify.words.kernel import Kernel, best
 from guardsteer.classify.words.lone import LoneWords
 from guardsteer.classify.words.packs import Packer, Step, Weights
 from guardsteer.classify.words.reading import Place, Unit
 from guardsteer.classify.words.recent import Recent
-from guardsteer.classify.words.running import kind_of, probabilities
+from guardsteer.classify.words.running import ReadSoFar, probabilities
 from guardsteer.classify.words.sigma import SigmaReader
-from guardsteer.classify.words.vectorizer import Vectorizer
+from guardsteer.classify.words.vectorizer import Vectorizer, VectorizerSettings
 
 if TYPE_CHECKING:
     from guardsteer.classify.files.graph import Graph
@@ -70,7 +71,7 @@ class LinearClassifier:
         self._graph = graph
         start = vectorizer.reader.start
         self._start = start, vectorizer.reader.cut(start)
-        self._kind = kind_of(vectorizer.settings)
+        self._kind = _kind_of(vectorizer.settings)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -192,3 +193,10 @@ class LinearClassifier:
         change = self.packer.unit(unit) if times > 0 else self.packer.change(unit, ())
         if change is not None:
             read.add(change)
+
+
+def _kind_of(settings: VectorizerSettings) -> int:
+    """Return what kind of value the features of a vectorizer have."""
+    if settings.curved:
+        return running.BINARY if settings.binary else running.SUBLINEAR
+    return running.PLAIN if settings.norm is None else running.PROPORTIONAL

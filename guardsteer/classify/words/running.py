@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from math import exp, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from guardsteer.classify.words.characters import CAPITAL_SIGMA
 from guardsteer.classify.words.counts import zeros
@@ -20,12 +20,22 @@ from guardsteer.classify.words.tally import CurvedTally, Pack, PlainTally, Propo
 if TYPE_CHECKING:
     from collections import Counter
 
-    from guardsteer.classify.words.kernel import Reads
     from guardsteer.classify.words.reading import Gram
     from guardsteer.classify.words.recent import Recent
-    from guardsteer.classify.words.vectorizer import VectorizerSettings
 
-__all__ = ["VERSION", "Running", "curved_pack", "kind_of", "pack", "probabilities"]
+__all__ = [
+    "BINARY",
+    "PLAIN",
+    "PROPORTIONAL",
+    "SUBLINEAR",
+    "VERSION",
+    "ReadSoFar",
+    "Reads",
+    "Running",
+    "curved_pack",
+    "pack",
+    "probabilities",
+]
 
 VERSION = 1
 """The compiled twin's has to be the same: one that was built from an older source is left aside."""
@@ -58,6 +68,41 @@ def curved_pack(
 ) -> Pack:
     """Return a change of counts whose values are not proportional to them."""
     return features, steps, squares, tuple(columns)
+
+
+class ReadSoFar(Protocol):
+    """What one row has read; ``Running`` has what the parts mean."""
+
+    place: Place
+    cut: Place | None
+    before: str
+    other: Place | None
+    difference: Counter[Gram] | None
+
+    def push(self, text: str) -> None:
+        """Append ``text``."""
+
+    def scores(self) -> Sequence[float]:
+        """Return the probabilities [output] of the text so far."""
+
+    def add(self, change: Any) -> None:
+        """Take in a change of the counts, which the same kernel has packed."""
+
+    def fork(self) -> ReadSoFar:
+        """Return an independent copy."""
+
+
+class Reads(Protocol):
+    """What the kernel leaves to the classifier."""
+
+    def miss(self, read: ReadSoFar, key: tuple[Place, str]) -> tuple[Place, Any, str, Place | None]:
+        """Return what reading a text from a place comes to, where that is not kept."""
+
+    def push_slowly(self, read: ReadSoFar, text: str) -> None:
+        """Append a text whose lowering depends on what is around it."""
+
+    def behind(self, before: str, text: str) -> str:
+        """Return the last character of ``before + text`` that lowering may look back at."""
 
 
 class Running:
@@ -165,13 +210,6 @@ class Running:
     def square(self) -> float:
         """The squared norm."""
         return self._tally.square
-
-
-def kind_of(settings: VectorizerSettings) -> int:
-    """Return what kind of value the features of a vectorizer have."""
-    if settings.curved:
-        return BINARY if settings.binary else SUBLINEAR
-    return PLAIN if settings.norm is None else PROPORTIONAL
 
 
 def probabilities(decisions: Sequence[float], activation: int) -> tuple[float, ...]:

@@ -19,8 +19,8 @@ from guardsteer.classify.words.characters import (
 from guardsteer.classify.words.reading import Gram, Place
 
 if TYPE_CHECKING:
-    from guardsteer.classify.words.kernel import ReadSoFar
     from guardsteer.classify.words.packs import Packer
+    from guardsteer.classify.words.running import ReadSoFar
     from guardsteer.classify.words.vectorizer import Vectorizer
 
 __all__ = ["SigmaReader"]

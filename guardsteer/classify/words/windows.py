@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from guardsteer.classify.words.kernel import ReadSoFar
 from guardsteer.classify.words.linear import LinearClassifier
+from guardsteer.classify.words.running import ReadSoFar
 from guardsteer.core.digests import digest_json
 
 __all__ = ["WindowedClassifier", "WindowedState", "Windows", "highest", "open_windows"]

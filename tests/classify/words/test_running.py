@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardsteer.classify.words import running
-from guardsteer.classify.words.kernel import KERNELS, Kernel, ReadSoFar, best, compiled, find_kernels
+from guardsteer.classify.words.kernel import KERNELS, Kernel, best, compiled, find_kernels
 from guardsteer.classify.words.recent import Recent
+from guardsteer.classify.words.running import ReadSoFar
 from tests.classify.models import kernel_named
 
 approx = partial(pytest.approx, rel=1e-12, abs=1e-12)
