@@ -15,8 +15,7 @@ class Health:
     """Failure and losses of one stream; for several threads at once.
 
     ``failed`` is true from the first failure until everything is recorded again, ``failure`` is its
-    text. ``dropped`` counts the events that are lost for good. ``committing_since_s``: when the commit
-    under way began, on the monotonic clock, 0.0 while there is none.
+    text. ``dropped`` counts the events that are lost for good.
     """
 
     __slots__ = (
@@ -28,7 +27,6 @@ class Health:
         "_reason",
         "_unrecorded",
         "_unreported",
-        "committing_since_s",
         "dropped",
         "failed",
         "failure",
@@ -42,7 +40,6 @@ class Health:
         self._reason = ""
         self._unrecorded = self._unreported = 0
         self.dropped = 0
-        self.committing_since_s = 0.0
         self.failed = False
         self.failure = ""
 

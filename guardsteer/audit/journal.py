@@ -77,9 +77,8 @@ def open_journal(
 class Journal:
     """Records events in one stream of its own; use ``open_journal`` to get one.
 
-    ``append`` never blocks and never raises: watch ``failed``, which is False wherever ``health`` has neither
-    failed nor a commit under way. After a fork the child has a stream of its own, opened by its first
-    ``append``. May be shared by threads.
+    ``append`` never blocks and never raises: watch ``failed``. After a fork the child has a stream of
+    its own, opened by its first ``append``. May be shared by threads.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Journal:
         self._lock = threading.RLock()
         self._retry_at_s = float("-inf")
         self._closed = False
-        self.health = Health(str(directory))
+        self._health = Health(str(directory))
         self._worker: Worker | None = self._start()
         self._queue: deque[Event | Barrier] = self._worker.queue
         self._capacity = limits.queue_records
@@ -120,17 +119,17 @@ class Journal:
         A write that takes longer than five seconds counts as one that could not be recorded.
         """
         worker = self._worker
-        return self.health.failed or (worker is not None and worker.stuck())
+        return self._health.failed or (worker is not None and worker.stuck())
 
     @property
     def failure(self) -> str:
         """What went wrong last; empty when nothing ever did."""
-        return self.health.failure
+        return self._health.failure
 
     @property
     def dropped(self) -> int:
         """How many events are lost for good: the queue was full, or they could not be encoded."""
-        return self.health.dropped
+        return self._health.dropped
 
     @property
     def backlog(self) -> int:
@@ -203,30 +202,30 @@ class Journal:
             signer=self._signing_key,
             clock=self._limits.clock,
         )
-        return Worker(writer, self.health)
+        return Worker(writer, self._health)
 
     def _refuse(self, event: Event) -> None:
         """Take the rare ways of ``append``: first event after a fork, closed, dead writer, queue full."""
         with self._lock:
             if self._closed:
-                self.health.lose("the journal is closed")
+                self._health.lose("the journal is closed")
             elif self._worker is None and not self._restart():
                 return
             elif len(self._queue) >= self._capacity:
-                self.health.lose(f"the queue of {self._capacity} records is full")
+                self._health.lose(f"the queue of {self._capacity} records is full")
             else:
                 self.append(event)
 
     def _restart(self) -> bool:
         now_s = time.monotonic()
         if now_s < self._retry_at_s:
-            self.health.lose(self.failure)
+            self._health.lose(self.failure)
             return False
         try:
             worker = self._start()
         except OSError as error:
             self._retry_at_s = now_s + RETRY_DELAY_S
-            self.health.lose(f"the stream of a forked process cannot be opened: {error}")
+            self._health.lose(f"the stream of a forked process cannot be opened: {error}")
             return False
         self._queue, self._worker = worker.queue, worker
         self._capacity = self._limits.queue_records
@@ -239,21 +238,21 @@ class Journal:
         raise AuditWriteError(f"{self.directory}: {failure}")
 
     def _raise_losses(self) -> None:
-        if count := self.health.take_unreported():
+        if count := self._health.take_unreported():
             self._raise(f"{count} events are lost for the audit: {self.failure}")
 
     def _close_at_exit(self) -> None:
         try:
             self.close()
         except AuditWriteError as error:
-            self.health.fail(str(error))
+            self._health.fail(str(error))
 
     def _forked(self) -> None:
         """Forget the parent's stream and everything queued for it: the parent writes that."""
         worker, self._worker = self._worker, None
         self._queue, self._capacity = deque(), 0
         self._lock = threading.RLock()
-        self.health = Health(str(self.directory))
+        self._health = Health(str(self.directory))
         self._retry_at_s = float("-inf")
         if worker is not None:
             worker.writer.close()

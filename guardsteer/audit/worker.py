@@ -34,6 +34,7 @@ class Worker:
         self.asleep = False
         self.stopping = False
         self._writer = writer
+        self._committing_since_s = 0.0
         self._health = health
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -50,7 +51,7 @@ class Worker:
 
     def stuck(self) -> bool:
         """Tell whether a commit has been going on for over five seconds; that is a failure too."""
-        since_s = self._health.committing_since_s
+        since_s = self._committing_since_s
         if not since_s or time.monotonic() - since_s < STUCK_S:
             return False
         self._health.fail(f"a write has taken longer than {STUCK_S:g} s; is the disk stuck?")
@@ -175,7 +176,7 @@ class Worker:
         return True
 
     def _commit(self, bodies: tuple[bytes, ...]) -> bool:
-        self._health.committing_since_s = time.monotonic()
+        self._committing_since_s = time.monotonic()
         try:
             self._writer.commit(bodies)
         except OSError as error:
@@ -184,7 +185,7 @@ class Worker:
             self._answer(str(error))
             return False
         finally:
-            self._health.committing_since_s = 0.0
+            self._committing_since_s = 0.0
         return True
 
     def _answer(self, failure: str) -> None:

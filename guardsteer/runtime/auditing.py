@@ -57,13 +57,9 @@ class Blackout:
 
     def active(self) -> bool:
         """Tell whether the log cannot be written now, and that matters."""
-        journal = self._journal
-        if journal is None:
+        if self._journal is None:
             return False
-        health = journal.health
-        if (health.failed or health.committing_since_s) and journal.failed:
-            return True
-        return self._texts is not None and self._texts.failed
+        return self._journal.failed or (self._texts is not None and self._texts.failed)
 
 
 class Auditor:
