@@ -1,4 +1,4 @@
-"""Reading a log's directory: which files there are, and their lines, damaged or not."""
+"""Reading a log's directory: which files there are, their lines, damaged or not, and checkpoints."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from guardsteer.audit.chain import MAX_LINE_BYTES, parse_name, segment_name
+from guardsteer.audit.chain import MAX_LINE_BYTES, checkpoint_name, parse_name, segment_name
 from guardsteer.errors import AuditError
 
-__all__ = ["Listing", "list_log", "read_lines"]
+__all__ = ["Listing", "list_log", "read_checkpoint", "read_lines"]
 
 # Segments that are made while a directory is listed are few; a name with a huge number must cost nothing.
 _WIDEST_HOLE = 64
+# Room for a note and many witnesses; what is longer is no checkpoint.
+_MAX_CHECKPOINT_BYTES = 1 << 16
+_READS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ def list_log(directory: Path) -> Listing:
     try:
         names = sorted(os.listdir(directory))
     except OSError as error:
-        raise AuditError(f"{directory}: the audit log cannot be read: {error.strerror}") from error
+        raise _unreadable(directory, error) from error
     streams: dict[str, list[int]] = {}
     others = []
     for name in names:
@@ -83,4 +86,36 @@ def read_lines(path: Path, offset_bytes: int = 0) -> Iterator[bytes]:
                         line += b"\n"
                 yield line
     except OSError as error:
-        raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+
+
+def read_checkpoint(directory: Path, stream: str) -> bytes | None:
+    """Return a stream's checkpoint as it was at one moment, or None where there is none.
+
+    Its process may be writing it anew meanwhile, and no file system promises that a read sees all of a write
+    or nothing of it: what two reads in a row have in common was there. Raises ``AuditError`` when the file
+    cannot be read.
+    """
+    path = directory / checkpoint_name(stream)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        # One call each: a file that grows between two calls gives the head of one note and the tail of another.
+        data = os.pread(descriptor, _MAX_CHECKPOINT_BYTES, 0)
+        for _ in range(_READS):
+            before, data = data, os.pread(descriptor, _MAX_CHECKPOINT_BYTES, 0)
+            if data == before:
+                break
+        return data
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(path: Path, error: OSError) -> AuditError:
+    return AuditError(f"{path}: the audit log cannot be read: {error.strerror}")

@@ -10,7 +10,7 @@ from guardsteer.audit.apart import check_apart
 from guardsteer.audit.chain import checkpoint_name
 from guardsteer.audit.check import SegmentReport, StreamCheck
 from guardsteer.audit.checkpoint import SignedCheckpoint, parse_checkpoint, parse_checkpoints
-from guardsteer.audit.files import Listing, list_log
+from guardsteer.audit.files import Listing, list_log, read_checkpoint
 from guardsteer.audit.findings import Findings, StreamSummary, Verification
 from guardsteer.audit.keyring import Keyring
 from guardsteer.audit.keys import KEY_FILE_NAME, MIN_KEY_BYTES, key_name
@@ -55,7 +55,7 @@ def verify(
     wanted = _parse_anchors(anchors)
     findings = Findings()
     first = list_log(path)
-    found = {stream: _read_checkpoint(path, stream) for stream in first.streams}
+    found = {stream: read_checkpoint(path, stream) for stream in first.streams}
     listing = list_log(path)
     if not first.streams and not wanted:
         raise AuditError(f"{path}: there is no audit log here; name the directory that the guard was given")
@@ -178,16 +178,6 @@ def _parse_anchors(anchors: Iterable[str]) -> dict[str, tuple[SignedCheckpoint, 
             stream = anchor.checkpoint.stream
             parsed[stream] = (*parsed.get(stream, ()), anchor)
     return parsed
-
-
-def _read_checkpoint(directory: Path, stream: str) -> bytes | None:
-    path = directory / checkpoint_name(stream)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise AuditError(f"{path}: the audit log cannot be read: {error.strerror}") from error
 
 
 def _note_others(directory: Path, listing: Listing, streams: Sequence[_Stream], findings: Findings) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from guardsteer.audit.chain import checkpoint_name
 from guardsteer.audit.checkpoint import SignedCheckpoint, parse_checkpoint
-from guardsteer.audit.files import list_log
+from guardsteer.audit.files import list_log, read_checkpoint
 from guardsteer.audit.findings import Finding
 from guardsteer.audit.index.engine import MEMORY_MIB, arrow, connect, engine
 from guardsteer.audit.index.lines import Batch, Place, StreamLines
@@ -216,12 +215,8 @@ def _committed(directory: Path) -> dict[str, SignedCheckpoint | None]:
     """Return what each stream's checkpoint says is durable; None where there is none that can be read."""
     found: dict[str, SignedCheckpoint | None] = {}
     for stream in list_log(directory).streams:
-        try:
-            signed = parse_checkpoint((directory / checkpoint_name(stream)).read_bytes())
-        except FileNotFoundError:
-            signed = None
-        except OSError as error:
-            raise AuditError(f"{directory}: the audit log cannot be read: {error}") from error
+        data = read_checkpoint(directory, stream)
+        signed = parse_checkpoint(data) if data else None
         found[stream] = signed if signed and signed.checkpoint.stream == stream else None
     return found
 
