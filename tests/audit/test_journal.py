@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,30 @@ def test_what_was_flushed_is_in_the_log_in_order(journal: Journal) -> None:
     assert steps(journal.directory) == list(range(5000))
     assert not journal.failed
     assert journal.backlog == 0
+
+
+def test_a_writer_to_whom_nothing_comes_soon_sleeps_and_takes_nothing_from_the_thread_that_generates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits_s: list[float] = []
+    wait = threading.Event.wait
+
+    def counted(event: threading.Event, timeout: float | None = None) -> bool:
+        if threading.current_thread().name == "guardsteer-audit":
+            waits_s.append(math.inf if timeout is None else timeout)
+        return wait(event, timeout)
+
+    def slept(since: int) -> bool:
+        return max(waits_s[since:], default=0.0) > 1.0
+
+    monkeypatch.setattr(threading.Event, "wait", counted)
+    with open_journal(tmp_path, key=KEY) as journal:
+        for step in range(3):
+            seen = len(waits_s)
+            journal.append(flag(step))
+            journal.flush()
+            wait_until(partial(slept, seen))
+            assert len(waits_s[seen:]) <= 8
 
 
 def test_an_event_is_durable_soon_without_a_flush(journal: Journal) -> None:
