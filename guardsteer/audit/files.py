@@ -104,7 +104,7 @@ def read_checkpoint(directory: Path, stream: str) -> bytes | None:
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
-        # One call each: a file that grows between two calls gives the head of one note and the tail of another.
+        # One call each: from a file that grows between two calls come one note's head and another's tail.
         data = os.pread(descriptor, _MAX_CHECKPOINT_BYTES, 0)
         for _ in range(_READS):
             before, data = data, os.pread(descriptor, _MAX_CHECKPOINT_BYTES, 0)
