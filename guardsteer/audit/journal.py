@@ -119,7 +119,9 @@ class Journal:
         A write that takes longer than five seconds counts as one that could not be recorded.
         """
         worker = self._worker
-        return self._health.failed or (worker is not None and worker.stuck())
+        return self._health.failed or (
+            worker is not None and worker.committing_since_s > 0.0 and worker.stuck()
+        )
 
     @property
     def failure(self) -> str:

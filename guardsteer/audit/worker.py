@@ -27,6 +27,7 @@ class Worker:
 
     A commit that failed is tried again every 0.25 s with the same records, at once when somebody
     calls ``wait_durable``. What is still not written when it stops is lost, and counted.
+    ``committing_since_s`` is when the commit under way began, by the monotonic clock; 0 without one.
     """
 
     def __init__(self, writer: StreamWriter, health: Health) -> None:
@@ -34,7 +35,7 @@ class Worker:
         self.asleep = False
         self.stopping = False
         self._writer = writer
-        self._committing_since_s = 0.0
+        self.committing_since_s = 0.0
         self._health = health
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -51,7 +52,7 @@ class Worker:
 
     def stuck(self) -> bool:
         """Tell whether a commit has been going on for over five seconds; that is a failure too."""
-        since_s = self._committing_since_s
+        since_s = self.committing_since_s
         if not since_s or time.monotonic() - since_s < STUCK_S:
             return False
         self._health.fail(f"a write has taken longer than {STUCK_S:g} s; is the disk stuck?")
@@ -177,7 +178,7 @@ class Worker:
         return True
 
     def _commit(self, bodies: tuple[bytes, ...]) -> bool:
-        self._committing_since_s = time.monotonic()
+        self.committing_since_s = time.monotonic()
         try:
             self._writer.commit(bodies)
         except OSError as error:
@@ -186,7 +187,7 @@ class Worker:
             self._answer(str(error))
             return False
         finally:
-            self._committing_since_s = 0.0
+            self.committing_since_s = 0.0
         return True
 
     def _answer(self, failure: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, Protocol
 import torch
 
 from guardsteer.errors import UnsupportedError
+from guardsteer.host.outputs import hidden_of, with_hidden
 
 __all__ = ["HookSet", "HookSpec", "attach"]
 
@@ -23,9 +24,10 @@ __all__ = ["HookSet", "HookSpec", "attach"]
 class HookSpec:
     """One hook to register.
 
-    ``forward``: ``function(module, args, output)`` may return a new output. ``around``: the same, before
-    any hook that others registered, and nearly free. ``before``: ``function(module, args, kwargs)`` may
-    return new ``(args, kwargs)``, after all hooks of others, as cheaply. The other fields are not for these.
+    ``forward``: ``function(module, args, output)`` may return a new output. ``around``: ``function(hidden)``
+    is given the output's hidden states and may return new ones, before any hook that others registered, and
+    nearly free. ``before``: ``function(module, args, kwargs)`` may return new ``(args, kwargs)``, after all
+    hooks of others, as cheaply. The other fields are not for these two.
     ``forward_pre``: ``function(module, args)`` may return new arguments.
     ``with_kwargs`` adds the keyword arguments after ``args``; ``prepend`` puts the hook before those that
     are there already (so that captured states are steered ones); ``always_call`` (``forward`` only) calls
@@ -69,8 +71,11 @@ class _Around:
                 args, kwargs = changed
             return self.__wrapped__(*args, **kwargs)
         output = self.__wrapped__(*args, **kwargs)
-        changed = function(self._module, args, output)
-        return output if changed is None else changed
+        if type(output) is torch.Tensor:
+            changed = function(output)
+            return output if changed is None else changed
+        changed = function(hidden_of(output))
+        return output if changed is None else with_hidden(output, changed)
 
     def __deepcopy__(self, _: Any) -> NoReturn:
         raise UnsupportedError(

@@ -17,7 +17,6 @@ from torch import nn
 from guardsteer.errors import LayoutError
 from guardsteer.host.blocks import Layout
 from guardsteer.host.hooks import HookSpec
-from guardsteer.host.outputs import hidden_of, with_hidden
 from guardsteer.host.points import Point
 
 __all__ = [
@@ -141,18 +140,8 @@ def hook_at(layout: Layout, point: Point, change: Change) -> HookSpec:
     """
     place = find_place(layout, point)
     if place.end == "output":
-        return HookSpec(place.module, "around", _of_output(change))
+        return HookSpec(place.module, "around", change)
     return HookSpec(place.module, "before", _of_input(change, first_parameter(place.module)))
-
-
-def _of_output(change: Change) -> Callable[..., Any]:
-    def at_output(_module: Any, _args: Any, output: Any) -> Any:
-        if type(output) is torch.Tensor:
-            return change(output)
-        changed = change(hidden_of(output))
-        return None if changed is None else with_hidden(output, changed)
-
-    return at_output
 
 
 def _of_input(change: Change, name: str) -> Callable[..., Any]:

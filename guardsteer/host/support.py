@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -81,7 +81,8 @@ def _encoder_decoder(model: nn.Module) -> str:
 def _without_generate(model: nn.Module) -> str:
     if not callable(getattr(model, "generate", None)):
         return "it has no generate: load it with AutoModelForCausalLM"
-    if "generate" in vars(model):
+    replaced = vars(model).get("generate")
+    if replaced is not None and not _is_ours(replaced):
         return (
             "its generate was replaced on the instance (custom_generate of its repository, or a patch), and "
             "such a loop may feed positions that are not known. Load it without trust_remote_code"
@@ -91,13 +92,22 @@ def _without_generate(model: nn.Module) -> str:
 
 def _guarded(model: nn.Module) -> str:
     for module in model.modules():
-        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+        hooks = *module._forward_pre_hooks.values(), *module._forward_hooks.values()
+        for hook in (*hooks, *_around(module)):
             if _is_ours(hook):
                 return (
                     "it is guarded already (or is a copy of a guarded model, hooks included). "
                     "Call guard.detach() first, or load the model again"
                 )
     return ""
+
+
+def _around(module: nn.Module) -> Iterator[Callable[..., Any]]:
+    """Yield what was put around a module's forward, the outermost first."""
+    forward = vars(module).get("forward")
+    while forward is not None:
+        yield forward
+        forward = getattr(forward, "__wrapped__", None)
 
 
 def _is_ours(hook: Callable[..., Any]) -> bool:

@@ -55,7 +55,7 @@ class Generation:
         *("_past", "_end", "_fresh", "visited", "_due", "_dark", "_unlogged", "_steady", "rows", "width"),
         *("beams", "beside", "_blackout", "_switch", "_layer", "cuts", "quiet", "rests", "wanted", "course"),
         *("_reads", "_probes", "_behind", "_probed", "points", "_ending", "ledgers", "history", "_reordered"),
-        "pushes",
+        *("pushes", "_early", "_late"),
     )
 
     def __init__(
@@ -85,7 +85,8 @@ class Generation:
         self.beside = beside
         self.course: Course | None = None
         self._unlogged = self._dark = self._ending = False
-        # The next plain pass needs no settling while its rows decide what they did.
+        # The next plain pass needs no settling while its rows decide what they did: what it does up to the
+        # deepest probe and from there on, in the order quiet, wanted, due.
         self._steady = False
         # Nothing is done from here on in this pass; nothing was in the one before either.
         self.quiet = self.rests = False
@@ -97,6 +98,7 @@ class Generation:
         # Where this pass has anything to do, and how many of these points it goes through.
         self.wanted = points
         self._due = self.visited = len(points)
+        self._early = self._late = False, points, len(points)
         last = None if probes is None else point_at(probes.last, "block_output")
         self._behind = sum(last is not None and point > last for point in points)
         # Where something is read, or asked whether it is the last.
@@ -165,7 +167,9 @@ class Generation:
         if self._unlogged:
             dark = dark or not self._blackout.keeps
         self._dark = dark
-        if dark or not (same and self._steady):
+        if same and self._steady and not dark:
+            self.quiet, self.wanted, self._due = self._early
+        else:
             self._layer.begin(past, end, plain=plain)
             self._settle(late=False, same=same)
 
@@ -188,14 +192,16 @@ class Generation:
         layer = self._layer
         quiet = layer.take(self.rows, late=late, same=same)
         ended = late or self._probes is None
-        self._steady = ended and layer.plain and not self._dark and layer.early.quiet == layer.late.quiet
+        self._steady = ended and layer.plain and not self._dark
         beside = self.beside
         self.quiet = quiet = quiet and (beside is None or not beside.points)
         self.wanted = wanted = self._probed if quiet else self.points
         if late:
             self._due = self.visited + (0 if quiet else self._behind)
+            self._late = quiet, wanted, self._due
         else:
             self._due = len(wanted)
+            self._early = quiet, wanted, self._due
         self.rests = quiet and (ended or self.rests)
 
     def _catch_up(self, tokens: list[list[int]], past: int, end: int, *, cached: bool) -> None:
@@ -328,5 +334,7 @@ class Generation:
                 row.complete(step, probes, found)
             if step.plan is not plan:
                 same = False
-        if not (same and self._steady):
+        if same and self._steady:
+            self.quiet, self.wanted, self._due = self._late
+        else:
             self._settle(late=True, same=same)

@@ -32,9 +32,7 @@ class Hooks:
     def __init__(self, model: Any, layout: Layout) -> None:
         self._layout = layout
         self._current = _Current()
-        # Compiled models are refused, so nothing here is ever traced.
-        front = HookSpec(model, "forward_pre", self._before, prepend=True, with_kwargs=True, traceable=True)
-        self._front = attach([front])
+        self._front = attach([HookSpec(model, "before", self._before)])
         self._points: dict[Point, HookSet] = {}
         # Guards what follows; those of a pass hold it only where something turns.
         self._lock = threading.Lock()

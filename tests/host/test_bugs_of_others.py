@@ -57,7 +57,7 @@ def test_vector_fitted_at_a_blocks_output_applied_at_its_input(name: str) -> Non
     model = tiny(name)
     layout = find_layout(model)
     clean = capture(model, layout, [1, 2], _ids())
-    hooks = attach([HookSpec(layout.blocks[1], "around", _push)])
+    hooks = attach([HookSpec(layout.blocks[1], "around", lambda hidden: hidden + _VECTOR)])
     steered = capture(model, layout, [1, 2], _ids())
     hooks.remove()
     assert torch.equal(steered[1], clean[1] + _VECTOR)

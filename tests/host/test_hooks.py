@@ -39,6 +39,10 @@ def _push(_module: nn.Module, _args: Any, output: Any) -> Any:
     return with_hidden(output, hidden_of(output) + 1.0)
 
 
+def _pushed(hidden: torch.Tensor) -> torch.Tensor:
+    return hidden + 1.0
+
+
 def _specs(model: Any) -> list[HookSpec]:
     def before(_module: nn.Module, _args: Any, _kwargs: Any) -> None:
         return None
@@ -175,19 +179,13 @@ def test_what_is_put_around_a_forward_acts_before_hooks_of_others_and_leaves_no_
     before, clean = _state(model), _logits(model)
     block.register_forward_hook(lambda _m, _a, output: with_hidden(output, hidden_of(output) * 2.0))
     doubled = _logits(model)
-    hooks = attach([HookSpec(block, "around", _push)])
+    hooks = attach([HookSpec(block, "around", _pushed)])
     both = _logits(model)
     hooks.remove()
     assert torch.equal(_logits(model), doubled)
     block._forward_hooks.clear()
     assert _state(model) == before
-    hooks = attach(
-        [
-            HookSpec(
-                block, "around", lambda _m, _a, output: with_hidden(output, (hidden_of(output) + 1.0) * 2.0)
-            )
-        ]
-    )
+    hooks = attach([HookSpec(block, "around", lambda hidden: (hidden + 1.0) * 2.0)])
     assert torch.equal(_logits(model), both)
     assert not torch.equal(both, doubled)
     hooks.remove()
@@ -204,7 +202,7 @@ def test_what_others_put_around_a_forward_stays_when_ours_goes() -> None:
         return former(*args, **kwargs)
 
     block.forward = theirs
-    hooks = attach([HookSpec(block, "around", _push)])
+    hooks = attach([HookSpec(block, "around", _pushed)])
     pushed = _logits(model)
     assert not torch.equal(pushed, clean)
     ours = block.forward
@@ -218,7 +216,7 @@ def test_what_others_put_around_a_forward_stays_when_ours_goes() -> None:
     assert vars(block)["forward"] is over
     assert torch.equal(_logits(model), clean)
     block.forward = theirs
-    attach([HookSpec(block, "around", _push)]).remove()
+    attach([HookSpec(block, "around", _pushed)]).remove()
     assert vars(block)["forward"] is theirs
 
 
@@ -239,7 +237,7 @@ def test_hooks_that_rest_leave_the_module_bare_and_come_back_as_they_were() -> N
     model = tiny("llama")
     block = find_layout(model).blocks[0]
     before, clean = _state(model), _logits(model)
-    hooks = attach([HookSpec(block, "around", _push), HookSpec(block, "forward", lambda *_: None)])
+    hooks = attach([HookSpec(block, "around", _pushed), HookSpec(block, "forward", lambda *_: None)])
     pushed = _logits(model)
     for _ in range(2):
         hooks.rest(True)
@@ -258,7 +256,7 @@ def test_a_hook_stays_at_rest_or_awake_whatever_others_put_around_it() -> None:
     model = tiny("llama")
     block = find_layout(model).blocks[0]
     clean = _logits(model)
-    hooks = attach([HookSpec(block, "around", _push)])
+    hooks = attach([HookSpec(block, "around", _pushed)])
     pushed, ours = _logits(model), block.forward
     block.forward = lambda *args, **kwargs: ours(*args, **kwargs)
     hooks.rest(True)
@@ -276,7 +274,7 @@ def test_a_hook_stays_at_rest_or_awake_whatever_others_put_around_it() -> None:
 
 def test_a_block_with_something_around_its_forward_refuses_to_be_copied() -> None:
     model = tiny("llama")
-    hooks = attach([HookSpec(find_layout(model).blocks[0], "around", _push)])
+    hooks = attach([HookSpec(find_layout(model).blocks[0], "around", _pushed)])
     with pytest.raises(UnsupportedError, match="cannot be copied while it is guarded"):
         copy.deepcopy(model)
     hooks.remove()

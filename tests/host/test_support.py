@@ -129,15 +129,29 @@ def test_all_reasons_are_given_at_once() -> None:
     assert len(str(caught.value).splitlines()) == 3
 
 
-def _guarded() -> Any:
+def _guarded(kind: Any) -> Any:
     """A model with a hook as the runtime puts it there: a function of this package."""
     model = tiny("llama")
     hook: Any = functools.partial(find_layout)
-    return model, attach([HookSpec(model.model.layers[0], "forward", hook)])
+    return model, attach([HookSpec(model.model.layers[0], kind, hook)])
+
+
+@pytest.mark.parametrize("kind", ["before", "around"])
+def test_a_guarded_model_is_refused_whatever_others_put_around_it(kind: str) -> None:
+    model, hooks = _guarded(kind)
+    with pytest.raises(UnsupportedError, match=r"guarded already.*detach"):
+        check_model(model)
+    block = model.model.layers[0]
+    block.forward = functools.wraps(block.forward)(functools.partial(block.forward))
+    with pytest.raises(UnsupportedError, match=r"guarded already.*detach"):
+        check_model(model)
+    del block.forward
+    hooks.remove()
+    check_model(model)
 
 
 def test_a_guarded_model_and_its_copies_are_refused_until_it_is_detached() -> None:
-    model, hooks = _guarded()
+    model, hooks = _guarded("forward")
     for other in (model, copy.deepcopy(model)):
         with pytest.raises(UnsupportedError, match=r"guarded already.*detach"):
             check_model(other)

@@ -45,7 +45,8 @@ def wrap(made: Bench, folder: Path, text: str = POLICY, **options: Any) -> Any:
 
 
 def hooks(model: Any) -> list[tuple[str, str, int]]:
-    return [
+    around = [(name, "forward", 1) for name, module in model.named_modules() if "forward" in vars(module)]
+    return around + [
         (name, table, len(getattr(module, table)))
         for name, module in model.named_modules()
         for table in HOOK_TABLES
@@ -67,6 +68,14 @@ def test_after_detach_nothing_is_left_and_logits_are_bit_identical(made: Bench, 
     assert torch.equal(made.model(**inputs).logits.view(torch.int32), before.view(torch.int32))
     with pytest.raises(RequestError, match="detached"):
         guard.generate(**inputs)
+
+
+def test_a_model_is_guarded_once(made: Bench, tmp_path: Path) -> None:
+    with wrap(made, tmp_path):
+        with pytest.raises(UnsupportedError, match="guarded already") as caught:
+            wrap(made, tmp_path)
+        assert len(str(caught.value).splitlines()) == 2
+    wrap(made, tmp_path).detach()
 
 
 def test_a_forward_outside_generate_is_the_bare_models(made: Bench, tmp_path: Path) -> None:
@@ -96,11 +105,6 @@ def test_a_guard_that_fails_to_go_on_leaves_the_model_alone(made: Bench, tmp_pat
         )
     assert hooks(made.model) == []
     assert "generate" not in vars(made.model)
-
-
-def test_a_model_is_guarded_once(made: Bench, tmp_path: Path) -> None:
-    with wrap(made, tmp_path), pytest.raises(UnsupportedError, match="guarded"):
-        wrap(made, tmp_path)
 
 
 def test_two_guarded_models_keep_their_own_state(tmp_path: Path) -> None:
