@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-__all__ = ["Figure", "Taken", "figure", "lockstep"]
+__all__ = ["SKIPPED", "Figure", "Taken", "figure", "lockstep"]
 
 _BLOCK = 16
 _DRAWS = 400
-_SKIPPED = 2
+SKIPPED = 2
 """Puts before the first step that counts: the prompt, and the token that its pass chose."""
 
 
@@ -53,7 +53,7 @@ class _Lane(threading.Thread):
         """End a step, and begin the next when it is this lane's turn."""
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         self._puts += 1
-        if self._puts > _SKIPPED:
+        if self._puts > SKIPPED:
             self.taken.wall_s.append(wall_s - self._begun[0])
             self.taken.cpu_s.append(cpu_s - self._begun[1])
         self.rest.release()
@@ -109,9 +109,12 @@ class Figure:
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
 
-def figure(values: Sequence[float], seed: int = 0) -> Figure:
-    """Return the median of ``values``, in the order in which they were taken, and its interval."""
-    blocks = [values[start : start + _BLOCK] for start in range(0, len(values), _BLOCK)]
+def figure(values: Sequence[float], seed: int = 0, block: int = _BLOCK) -> Figure:
+    """Return the median of ``values``, in the order in which they were taken, and its interval.
+
+    So many as ``block`` in a row are drawn together, since what disturbs one disturbs the next.
+    """
+    blocks = [values[start : start + block] for start in range(0, len(values), block)]
     draw = random.Random(seed)
     medians = sorted(
         statistics.median([value for block in draw.choices(blocks, k=len(blocks)) for value in block])

@@ -7,7 +7,8 @@ language's. ``full`` is a policy with 20 rules, 3 text classifiers (word and cha
 rule holds; ``still`` is a policy of one pattern that is never found. ``bare again`` is the bare model once
 more: what it differs by is noise. Every figure is a median over pairs of steps taken within milliseconds of
 each other (``_lockstep`` has how), with an interval of 95 %; ``CPU`` is processor time of the whole
-process, the audit's writing thread included, which other processes disturb less. ``--pieces`` adds policies
+process, which other processes disturb less. What an audit's writing thread takes falls on all lanes alike
+there, so whole calls are taken in turn too (``_whole``), which is noisier. ``--pieces`` adds policies
 that have one part more each. ``--processes`` measures batch 1 alone in so many fresh processes: the median
 of their medians, the lowest and the highest.
 
@@ -25,8 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from operator import sub
 from pathlib import Path
@@ -34,11 +35,10 @@ from typing import Any
 
 import torch
 
-from benchmarks._cost_setting import WIDTH, Saying, Setting, known_words, prompts, said, setting
+from benchmarks._cost_setting import Saying, Setting, known_words, prompts, said, setting
+from benchmarks._cost_text import text_length
 from benchmarks._lockstep import Figure, Taken, figure, lockstep
-from guardsteer.runtime.admission import admit
-from guardsteer.runtime.generation import Generation
-from guardsteer.runtime.halting import Fallback
+from benchmarks._whole import whole
 
 BARE, AGAIN = "bare", "bare again"
 POLICIES = ("still", "idle", "full")
@@ -62,15 +62,9 @@ def compare(
     made: Setting, rows: int, tokens: int, rounds: int, names: tuple[str, ...] = POLICIES
 ) -> dict[str, Any]:
     """Return what each policy adds to a step, and to a request, at a batch of ``rows``."""
-    with ExitStack() as stack:
-        lanes: dict[str, Callable[..., Any]] = {BARE: made.twin().model.generate}
-        lanes[AGAIN] = made.twin().model.generate
-        for name in names:
-            lanes[name] = stack.enter_context(made.twin().guard(name)).generate
+    with _lanes(made, names) as lanes:
         found: dict[str, Taken] = {name: Taken() for name in lanes}
         requests: dict[str, list[float]] = {name: [] for name in lanes}
-        # As in a server that has run for a while: each word has been read, most pairs of words have not.
-        lockstep(lanes, _arguments(made, 1, known_words(made)), 0)
         for turn in range(rounds):
             took = lockstep(lanes, _arguments(made, rows, said(made, tokens + 1, turn), turn), turn)
             asked = _requests(lanes, made, rows, turn)
@@ -90,6 +84,27 @@ def compare(
             if name != BARE
         },
     }
+
+
+@contextmanager
+def _lanes(made: Setting, names: tuple[str, ...]) -> Iterator[dict[str, Callable[..., Any]]]:
+    """Give the bare model twice and a guard for each policy, which have been used before."""
+    with ExitStack() as stack:
+        lanes: dict[str, Callable[..., Any]] = {BARE: made.twin().model.generate}
+        lanes[AGAIN] = made.twin().model.generate
+        for name in names:
+            lanes[name] = stack.enter_context(made.twin().guard(name)).generate
+        # As in a server that has run for a while: each word has been read, most pairs of words have not.
+        lockstep(lanes, _arguments(made, 1, known_words(made)), 0)
+        yield lanes
+
+
+def calls_in_turn(made: Setting, tokens: int, rounds: int) -> dict[str, Figure]:
+    """Return what each policy adds to a step in us, its threads included, at a batch of one."""
+    with _lanes(made, POLICIES) as lanes:
+        return whole(
+            lanes, lambda turn: _arguments(made, 1, said(made, tokens + 1, turn), turn), rounds, BARE
+        )
 
 
 def _arguments(made: Setting, rows: int, words: Sequence[int], turn: int = 0) -> dict[str, Any]:
@@ -129,103 +144,6 @@ def _added(own: Taken, bare: Taken, asked_s: list[float], rows: int) -> Added:
     )
 
 
-class Clock:
-    """Adds up the time inside the guard's own code, step by step."""
-
-    def __init__(self) -> None:
-        self.steps_s: list[float] = []
-
-    def timed(self, function: Any, *, begins: bool) -> Any:
-        """Return ``function``, timed; ``begins``: a call of it begins a step."""
-
-        def run(*args: Any, **kwargs: Any) -> Any:
-            begun = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                if begins:
-                    self.steps_s.append(0.0)
-                self.steps_s[-1] += time.perf_counter() - begun
-
-        return run
-
-
-def inside(made: Setting, name: str, prompt_tokens: int, tokens: int) -> float:
-    """Return microseconds a step (median) inside the guard's own code, decoding behind a prompt.
-
-    The model is made to say the same words behind every prompt, so that lengths are compared over one
-    text. They are said twice and timed the second time: whether a word was met in a longer prompt counts
-    for nothing then.
-    """
-    clock = Clock()
-    kept = {
-        (cls, name): getattr(cls, name)
-        for cls, name in (
-            (Generation, "begin_pass"),
-            (Generation, "at_point"),
-            (Fallback, "__call__"),
-        )
-    }
-    with made.guard(name) as guard:
-        inputs = prompts(made, 1, prompt_tokens, 5)
-        for (cls, name), function in kept.items():
-            setattr(cls, name, clock.timed(function, begins=name == "begin_pass"))
-        try:
-            for _ in range(2):
-                clock.steps_s.clear()
-                guard.generate(
-                    **inputs,
-                    max_new_tokens=tokens,
-                    min_new_tokens=tokens,
-                    do_sample=False,
-                    logits_processor=[Saying(said(made, tokens), prompt_tokens)],
-                )
-        finally:
-            for (cls, name), function in kept.items():
-                setattr(cls, name, function)
-    # The first is the prompt's.
-    return statistics.median(clock.steps_s[1:]) * 1e6
-
-
-class _Length:
-    """Stands for a cache of which only the length is asked."""
-
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
-
-    def get_seq_length(self) -> int:
-        """Return the number of columns."""
-        return self.columns
-
-
-def alone(made: Setting, prompt_tokens: int, tokens: int) -> float:
-    """Return microseconds a step of the guard's own code without the model, behind a prompt.
-
-    Inside ``generate`` a longer context also leaves less of the processor's cache to the guard; this is
-    what the length of the text itself costs.
-    """
-    draw = random.Random(7)
-    hidden = torch.zeros(1, 1, WIDTH)
-    with made.guard("full") as guard:
-        kit, auditor = guard._kit, guard._auditor
-        inputs = prompts(made, 1, prompt_tokens, 5)
-        admission = admit(kit, inputs, None, eos=frozenset({2}), pad=0, expansion=1)
-        generation = admission.begin(kit, auditor, guard._switch, beams=False, call=None)
-        cache = _Length(0)
-        generation.begin_pass(inputs["input_ids"], cache)
-        for point in kit.points:
-            generation.at_point(point, torch.zeros(1, prompt_tokens, WIDTH))
-        cache.columns = prompt_tokens
-        steps = [torch.tensor([[draw.randrange(259, len(made.tokenizer))]]) for _ in range(tokens)]
-        begun = time.perf_counter()
-        for ids in steps:
-            generation.begin_pass(ids, cache)
-            for point in kit.points:
-                generation.at_point(point, hidden)
-            cache.columns += 1
-        return (time.perf_counter() - begun) / tokens * 1e6
-
-
 def spread(processes: int, rounds: int, tokens: int) -> dict[str, Any]:
     """Measure batch 1 in fresh processes; return median, lowest and highest of each figure's medians."""
     words = [sys.executable, "-m", "benchmarks.cost", "--batch-1", "--json"]
@@ -242,26 +160,6 @@ def spread(processes: int, rounds: int, tokens: int) -> dict[str, Any]:
                 round(value, 1) for value in (statistics.median(values), values[0], values[-1])
             ]
     return figures
-
-
-def text_length(made: Setting, tokens: int, rounds: int) -> dict[str, Any]:
-    """Return what a step costs the guard's own code behind a short and a long text."""
-    short, long = 30, 1270
-    cases = (("full", short), ("reply", long), ("full", long))
-    spans = [[inside(made, *case, tokens) for case in cases] for _ in range(rounds)]
-    loops = [(alone(made, short, 256), alone(made, long, 256)) for _ in range(rounds)]
-    median = statistics.median
-    return {
-        "characters": [
-            len(made.tokenizer.decode(prompts(made, 1, n, 5)["input_ids"][0])) for n in (short, long)
-        ],
-        "alone_us_step": [median(pair[i] for pair in loops) for i in (0, 1)],
-        "alone_ratio": median(b / a for a, b in loops),
-        "inside_us_step": [median(found[i] for found in spans) for i in (0, 2)],
-        "inside_ratio": median(longest / shortest for shortest, _, longest in spans),
-        "same_context_us_step": [median(found[i] for found in spans) for i in (1, 2)],
-        "same_context_ratio": median(longest / reply for _, reply, longest in spans),
-    }
 
 
 _TITLES = {
@@ -319,11 +217,14 @@ def main() -> None:
             print(show(results["batch_1"]), flush=True)
         if not given.batch_1:
             results["batch_32"] = compare(made, 32, given.tokens, max(1, given.rounds // 4))
+            results["calls_in_turn_us_step"] = calls_in_turn(made, given.tokens, 3 * given.rounds)
             results["text_length"] = text_length(made, given.tokens, given.rounds)
     if given.json:
         print(_as_json(results))
     elif not given.batch_1:
         print(show(results["batch_32"]))
+        print("batch 1, whole calls in turn, us a step (95 %), what a policy's threads take included:")
+        print("  " + ", ".join(f"{n} {f.shown(0)}" for n, f in results["calls_in_turn_us_step"].items()))
         for title, value in results["text_length"].items():
             print(f"  {title}: {value}")
 
