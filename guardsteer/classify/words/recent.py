@@ -15,8 +15,9 @@ class Recent(Generic[K, V]):
     """Two dictionaries of at most ``limit`` entries each; the older one is dropped when the younger is full.
 
     What is still in use moves to the younger one before the older goes. Threads may share it without
-    a lock: each step is one operation on a dictionary, and a race costs a value computed twice.
-    Read ``young`` directly where the call would matter, and ``older`` on a miss.
+    a lock: each step is one operation on a dictionary, and a race costs values computed twice.
+    Read ``young`` directly where the call would matter, and ``older`` on a miss. It is one dictionary
+    for good, so that others can hold it.
     """
 
     __slots__ = ("_limit", "_old", "young")
@@ -37,8 +38,8 @@ class Recent(Generic[K, V]):
         """Keep a value."""
         young = self.young
         if len(young) >= self._limit:
-            self._old = young
-            self.young = young = {}
+            self._old = young.copy()
+            young.clear()
         young[key] = value
 
     def __len__(self) -> int:
