@@ -197,7 +197,7 @@ def _stage(draft: Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:
     used = {draft.signal_index[flag.signal] for flag in flags}
     used.update(index for entry in told for _, index in entry.signals)
     return Stage(
-        sense=make_sense(flags, list(mine)[len(flags) :], draft.signal_index, reads.numbers),
+        sense=make_sense(flags, list(mine)[len(flags) :], draft.signal_index, reads.numbers, sorted(used)),
         decide=make_decide(
             bits.expressions, list(reads.before.values()), list(reads.within.values()) if late else ()
         ),

@@ -23,7 +23,7 @@ __all__ = ["Decide", "Key", "Sense", "State", "initial_state", "make_decide", "m
 Key: TypeAlias = tuple[bool, ...]
 State: TypeAlias = tuple[Any, ...]
 Fixed: TypeAlias = tuple[Any, ...]
-Sense: TypeAlias = Callable[[Sequence[float], State, int, Fixed, int], tuple[State, Key]]
+Sense: TypeAlias = Callable[[Sequence[float], State, int, Fixed, int], tuple[State, Key, float]]
 Decide: TypeAlias = Callable[[Key, Key, Fixed, Key], Key]
 
 
@@ -72,6 +72,14 @@ def _tuple(items: Sequence[ast.expr]) -> ast.expr:
     return ast.Tuple(list(items), ast.Load())
 
 
+def _sum(terms: list[ast.expr]) -> ast.expr:
+    # By halves: the depth of a tree is bounded.
+    if len(terms) < 2:
+        return terms[0] if terms else ast.Constant(0.0)
+    middle = len(terms) // 2
+    return ast.BinOp(_sum(terms[:middle]), ast.Add(), _sum(terms[middle:]))
+
+
 def _unpack(names: Sequence[str], source: str) -> list[ast.stmt]:
     if not names:
         return []
@@ -95,13 +103,15 @@ def make_sense(
     reads: Sequence[tuple[Atom, bool]],
     signal_index: Mapping[str, int],
     fixed_index: Mapping[RequestRef, int],
+    told: Sequence[int] = (),
 ) -> Sense:
-    """Return the function ``(signals, state, step, fixed, sentences) -> (state, key)`` of one stage.
+    """Return the function ``(signals, state, step, fixed, sentences) -> (state, key, total)`` of one stage.
 
-    ``key`` holds whether each flag is certainly up, then the truth values ``reads``.
+    ``key`` holds whether each flag is certainly up, then the truth values ``reads``. ``total`` is the sum of
+    the signals ``told``: nan where one of them is missing.
     """
     numbers = {flag.name: number for number, flag in enumerate(flags)}
-    used = {flag.signal for flag in flags}
+    used = {signal_index[flag.signal] for flag in flags} | set(told)
 
     def value_of(operand: Operand) -> ast.expr:
         if isinstance(operand, Constant):
@@ -109,7 +119,7 @@ def make_sense(
         if isinstance(operand, RequestRef):
             return _item("K", fixed_index[operand])
         if isinstance(operand, SignalRef):
-            used.add(operand.name)
+            used.add(signal_index[operand.name])
             return _load(f"s{signal_index[operand.name]}")
         return _load("T")
 
@@ -122,10 +132,11 @@ def make_sense(
 
     key = [_load(f"m{number}") for number in range(len(flags))] + [read(atom, must) for atom, must in reads]
     kept = [f"{kind}{number}" for number, flag in enumerate(flags) for kind in template_of(flag)[1]]
-    body = _signal_loads(sorted(signal_index[name] for name in used), len(signal_index)) + _unpack(kept, "U")
+    body = _signal_loads(sorted(used), len(signal_index)) + _unpack(kept, "U")
     for number, flag in enumerate(flags):
         body += _flag_statements(number, flag, f"s{signal_index[flag.signal]}")
-    body.append(ast.Return(_tuple([_tuple([_load(name) for name in kept]), _tuple(key)])))
+    total = _sum([_load(f"s{index}") for index in told])
+    body.append(ast.Return(_tuple([_tuple([_load(name) for name in kept]), _tuple(key), total])))
     return cast("Sense", _function(("S", "U", "T", "K", "N"), body))
 
 

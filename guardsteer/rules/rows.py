@@ -88,8 +88,10 @@ class RowRules:
         """
         self._step = step = self._step + 1
         self._sentences = sentences
-        self._before_state, key = self._before(signals, self._before_state, step, self._fixed, sentences)
-        if self._told is not None and (total := sum(signals)) != total:
+        self._before_state, key, total = self._before(
+            signals, self._before_state, step, self._fixed, sentences
+        )
+        if total != total and self._told is not None:
             key = with_missing(key, signals, self._told[0])
         if key == self._before_key:
             self.changes = NOTHING
@@ -133,10 +135,10 @@ class RowRules:
         if self._within is None or self._step < 0:
             raise RuntimeError("within() completes a step that before() began, in a program that has_within")
         self._within_step = step = self._step
-        self._within_state, key = self._within(
+        self._within_state, key, total = self._within(
             signals, self._within_state, step, self._fixed, self._sentences
         )
-        if self._told is not None and (total := sum(signals)) != total:
+        if total != total and self._told is not None:
             key = with_missing(key, signals, self._told[1])
         if key == self._within_key and self._early is self._within_base:
             self.changes = NOTHING
