@@ -25,13 +25,13 @@ static const Py_UCS4 CAPITAL_SIGMA = 0x3A3;
 static const double NO_NORM = 1e-12;
 static const double FAR_OUT = 700.0;
 
-enum { FEW = 128, FIRST_CELLS = 128 };
+enum { FEW = 128, FIRST_CELLS = 128, HELD_OBJECTS = 10 };
 
 /* As running.py has it: raised in both whenever what they say to each other changes. */
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 static PyTypeObject *pack_type;
-static PyObject *name_young, *name_miss, *name_slowly, *name_behind;
+static PyObject *name_miss, *name_slowly, *name_behind;
 
 /* --- packs ------------------------------------------------------------------------------------------------ */
 
@@ -292,6 +292,9 @@ typedef struct {
     PyObject_HEAD
     PyObject *classifier;
     PyObject *steps;
+    PyObject *words; /* None where no text is read as a lone word; then so are the next two */
+    PyObject *pairs;
+    PyObject *known;
     PyObject *place;
     PyObject *cut;
     PyObject *before;
@@ -395,20 +398,11 @@ replace(PyObject **held, PyObject *value)
     Py_DECREF(former);
 }
 
-/* Take in what a text that was read from a place comes to. */
+/* Take in what a text comes to. */
 static int
-take_step(Running *self, PyObject *step, PyObject *text)
+take(Running *self, PyObject *place, PyObject *change, PyObject *before, PyObject *cut, PyObject *text)
 {
-    PyObject *place, *pack, *before, *cut;
-    if (!PyTuple_Check(step) || PyTuple_Size(step) != 4) {
-        PyErr_SetString(PyExc_TypeError, "a step is a tuple of four");
-        return -1;
-    }
-    place = PyTuple_GetItem(step, 0);
-    pack = PyTuple_GetItem(step, 1);
-    before = PyTuple_GetItem(step, 2);
-    cut = PyTuple_GetItem(step, 3);
-    if (pack != Py_None && add_pack(self, pack) < 0)
+    if (change != Py_None && add_pack(self, change) < 0)
         return -1;
     replace(&self->place, place);
     replace(&self->cut, cut);
@@ -428,51 +422,128 @@ take_step(Running *self, PyObject *step, PyObject *text)
     return 0;
 }
 
+/* Take in what a text that was read from a place comes to. */
+static int
+take_step(Running *self, PyObject *step, PyObject *text)
+{
+    if (!PyTuple_Check(step) || PyTuple_Size(step) != 4) {
+        PyErr_SetString(PyExc_TypeError, "a step is a tuple of four");
+        return -1;
+    }
+    return take(self, PyTuple_GetItem(step, 0), PyTuple_GetItem(step, 1), PyTuple_GetItem(step, 2),
+                PyTuple_GetItem(step, 3), text);
+}
+
+/* Return what is kept, a new reference; NULL, and no error set, where nothing is. */
+static PyObject *
+kept(PyObject *dictionary, PyObject *key)
+{
+    PyObject *value = PyDict_GetItemWithError(dictionary, key);
+    Py_XINCREF(value);
+    return value;
+}
+
+/* Return what a word adds behind the words before it, a new reference; NULL, and no error set, where they are
+   known as a pair and what that adds is not kept. */
+static PyObject *
+change_behind(Running *self, PyObject *previous, PyObject *word)
+{
+    Py_ssize_t count = PyTuple_Size(previous);
+    PyObject *former = count > 0 ? PyTuple_GetItem(previous, count - 1) : NULL;
+    PyObject *change = PyTuple_GetItem(word, 1);
+    Py_INCREF(change);
+    /* Of a word too long to be kept no vocabulary knows a pair. */
+    if (former == NULL || !PyUnicode_Check(former))
+        return change;
+    PyObject *pair = PyUnicode_Concat(former, PyTuple_GetItem(word, 4));
+    int known = pair == NULL ? -1 : PySequence_Contains(self->known, pair);
+    if (known != 0)
+        Py_CLEAR(change);
+    if (known > 0)
+        change = kept(self->pairs, pair);
+    Py_XDECREF(pair);
+    return change;
+}
+
+/* Take in a text behind white space that is a word kept by ``lone.py``; 1 where it is none, or where the
+   classifier has to be asked. */
+static int
+take_lone(Running *self, PyObject *text)
+{
+    PyObject *word = kept(self->words, text);
+    if (word == NULL)
+        return PyErr_Occurred() ? -1 : 1;
+    PyObject *previous = PyTuple_Check(self->cut) ? PyTuple_GetItem(self->cut, 1) : NULL;
+    if (previous == NULL || !PyTuple_Check(previous) || !PyTuple_Check(word) || PyTuple_Size(word) != 5) {
+        PyErr_SetString(PyExc_TypeError, "a place ends in a tuple of words, and a word is a tuple of five");
+        Py_DECREF(word);
+        return -1;
+    }
+    Py_INCREF(previous);
+    PyObject *change = change_behind(self, previous, word);
+    PyObject *place = change == NULL ? NULL : PyTuple_Pack(2, PyTuple_GetItem(word, 0), previous);
+    int failed = PyErr_Occurred() ? -1 : 1;
+    if (place != NULL)
+        failed = take(self, place, change, PyTuple_GetItem(word, 2), PyTuple_GetItem(word, 3), text);
+    Py_XDECREF(place);
+    Py_XDECREF(change);
+    Py_DECREF(previous);
+    Py_DECREF(word);
+    return failed;
+}
+
 /* Return the step that is kept for a text behind a place, or make it; a new reference. */
 static PyObject *
 step_of(Running *self, PyObject *place, PyObject *text)
 {
-    PyObject *step = NULL, *key = PyTuple_Pack(2, place, text);
+    PyObject *key = PyTuple_Pack(2, place, text);
     if (key == NULL)
         return NULL;
-    PyObject *young = PyObject_GetAttr(self->steps, name_young);
-    if (young != NULL) {
-        step = PyDict_GetItemWithError(young, key);
-        Py_XINCREF(step);
-        Py_DECREF(young);
-    }
+    PyObject *step = kept(self->steps, key);
     if (step == NULL && !PyErr_Occurred())
         step = PyObject_CallMethodObjArgs(self->classifier, name_miss, (PyObject *)self, key, NULL);
     Py_DECREF(key);
     return step;
 }
 
-static PyObject *
-running_push(PyObject *given, PyObject *text)
+static int
+push(Running *self, PyObject *text)
 {
-    Running *self = (Running *)given;
     if (!PyUnicode_Check(text)) {
         PyErr_SetString(PyExc_TypeError, "expected a text");
-        return NULL;
+        return -1;
     }
     Py_ssize_t length = PyUnicode_GetLength(text);
     if (length == 0)
-        Py_RETURN_NONE;
+        return 0;
     self->read = 1;
     Py_ssize_t found = self->other != Py_None ? 0 : PyUnicode_FindChar(text, CAPITAL_SIGMA, 0, length, 1);
     if (found == -2)
-        return NULL;
-    if (found >= 0)
-        return PyObject_CallMethodObjArgs(self->classifier, name_slowly, given, text, NULL);
+        return -1;
+    if (found >= 0) {
+        PyObject *nothing =
+            PyObject_CallMethodObjArgs(self->classifier, name_slowly, (PyObject *)self, text, NULL);
+        Py_XDECREF(nothing);
+        return nothing == NULL ? -1 : 0;
+    }
     /* Behind white space the open unit stays as it is, so what it was does not matter. */
     Py_UCS4 first = PyUnicode_ReadChar(text, 0);
-    PyObject *place = (first == ' ' || first == '\n') && self->cut != Py_None ? self->cut : self->place;
-    PyObject *step = step_of(self, place, text);
+    int behind = (first == ' ' || first == '\n') && self->cut != Py_None;
+    int failed = behind && self->words != Py_None ? take_lone(self, text) : 1;
+    if (failed <= 0)
+        return failed;
+    PyObject *step = step_of(self, behind ? self->cut : self->place, text);
     if (step == NULL)
-        return NULL;
-    int failed = take_step(self, step, text);
+        return -1;
+    failed = take_step(self, step, text);
     Py_DECREF(step);
-    if (failed)
+    return failed;
+}
+
+static PyObject *
+running_push(PyObject *given, PyObject *text)
+{
+    if (push((Running *)given, text) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -512,15 +583,16 @@ activate(double *parts, int32_t outputs, char activation)
         parts[output] = total != 0.0 ? parts[output] / total : 1.0 / outputs;
 }
 
-static PyObject *
-running_scores(PyObject *given, PyObject *unused)
+/* Return the probabilities, in ``few`` or, where they are more, in memory to be freed. */
+static double *
+probabilities(const Running *self, double *few)
 {
-    (void)unused;
-    const Running *self = (const Running *)given;
     int32_t outputs = self->outputs;
-    double few[FEW], *parts = few;
-    if (outputs > FEW && (parts = PyMem_Malloc((size_t)outputs * sizeof(double))) == NULL)
-        return PyErr_NoMemory();
+    double *parts = few;
+    if (outputs > FEW && (parts = PyMem_Malloc((size_t)outputs * sizeof(double))) == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
     double scale = self->normed && self->square > NO_NORM ? 1.0 / sqrt(self->square) : 1.0;
     for (int32_t output = 0; output < outputs; output++)
         parts[output] = self->read ? self->products[output] * scale + self->products[outputs + output] : 0.0;
@@ -528,10 +600,51 @@ running_scores(PyObject *given, PyObject *unused)
         parts[0] = sigmoid(parts[0]);
     else if (self->read)
         activate(parts, outputs, self->activation);
-    PyObject *scores = tuple_of(parts, outputs);
+    return parts;
+}
+
+static PyObject *
+running_scores(PyObject *given, PyObject *unused)
+{
+    (void)unused;
+    const Running *self = (const Running *)given;
+    double few[FEW], *parts = probabilities(self, few);
+    PyObject *scores = parts == NULL ? NULL : tuple_of(parts, self->outputs);
     if (parts != few)
         PyMem_Free(parts);
     return scores;
+}
+
+static PyObject *
+running_read_into(PyObject *given, PyObject *const *args, Py_ssize_t count)
+{
+    Running *self = (Running *)given;
+    if (count != 3 || !PyList_Check(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "expected a text, a list of signals and the first one's place");
+        return NULL;
+    }
+    Py_ssize_t first = PyLong_AsSsize_t(args[2]);
+    if (first == -1 && PyErr_Occurred())
+        return NULL;
+    if (first < 0 || first > PyList_Size(args[1]) - self->outputs) {
+        PyErr_Format(PyExc_IndexError, "no room for %d scores at %zd of %zd signals", (int)self->outputs,
+                     first, PyList_Size(args[1]));
+        return NULL;
+    }
+    if (push(self, args[0]) < 0)
+        return NULL;
+    double few[FEW], *parts = probabilities(self, few);
+    int failed = parts == NULL;
+    for (int32_t output = 0; !failed && output < self->outputs; output++) {
+        PyObject *value = PyFloat_FromDouble(parts[output]);
+        /* Gives the reference away, and notices where the classifier has made the list shorter. */
+        failed = value == NULL || PyList_SetItem(args[1], first + output, value) < 0;
+    }
+    if (parts != few)
+        PyMem_Free(parts);
+    if (failed)
+        return NULL;
+    Py_RETURN_NONE;
 }
 
 static Running *
@@ -553,11 +666,11 @@ blank(PyTypeObject *type, int32_t outputs, uint32_t size)
 }
 
 static void
-hold(Running *self, PyObject *const held[7])
+hold(Running *self, PyObject *const held[HELD_OBJECTS])
 {
-    PyObject **places[] = {&self->classifier, &self->steps, &self->place,     &self->cut,
-                           &self->before,     &self->other, &self->difference};
-    for (int each = 0; each < 7; each++) {
+    PyObject **places[] = {&self->classifier, &self->steps, &self->words,  &self->pairs, &self->known,
+                           &self->place,      &self->cut,   &self->before, &self->other, &self->difference};
+    for (int each = 0; each < HELD_OBJECTS; each++) {
         Py_INCREF(held[each]);
         *places[each] = held[each];
     }
@@ -566,14 +679,22 @@ hold(Running *self, PyObject *const held[7])
 static PyObject *
 running_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *classifier, *steps, *place, *cut, *bias;
+    PyObject *classifier, *steps, *lone, *place, *cut, *bias, *words, *pairs, *known;
+    words = pairs = known = Py_None;
     int kind, normed, activation, features;
     if (kwargs != NULL && PyDict_Size(kwargs) != 0) {
         PyErr_SetString(PyExc_TypeError, "Running takes no keywords");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "OOOOOipii:Running", &classifier, &steps, &place, &cut, &bias, &kind, &normed,
-                          &activation, &features))
+    if (!PyArg_ParseTuple(args, "OO!OOOOipii:Running", &classifier, &PyDict_Type, &steps, &lone, &place, &cut,
+                          &bias, &kind, &normed, &activation, &features))
+        return NULL;
+    if (lone != Py_None && !PyTuple_Check(lone)) {
+        PyErr_SetString(PyExc_TypeError, "what is kept of lone words is a tuple of three, or None");
+        return NULL;
+    }
+    if (lone != Py_None &&
+        !PyArg_ParseTuple(lone, "O!O!O:Running", &PyDict_Type, &words, &PyDict_Type, &pairs, &known))
         return NULL;
     (void)features; /* a table has room for any */
     Py_ssize_t outputs = PySequence_Size(bias);
@@ -597,7 +718,7 @@ running_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_DECREF(self);
         return NULL;
     }
-    hold(self, (PyObject *[]){classifier, steps, place, cut, empty, Py_None, Py_None});
+    hold(self, (PyObject *[]){classifier, steps, words, pairs, known, place, cut, empty, Py_None, Py_None});
     Py_DECREF(empty);
     for (Py_ssize_t output = 0; output < outputs; output++) {
         PyObject *value = PySequence_GetItem(bias, output);
@@ -617,8 +738,8 @@ running_fork(PyObject *given, PyObject *unused)
     Running *twin = blank(Py_TYPE(given), self->outputs, self->counts.size);
     if (twin == NULL)
         return NULL;
-    hold(twin, (PyObject *[]){self->classifier, self->steps, self->place, self->cut, self->before,
-                              self->other, self->difference});
+    hold(twin, (PyObject *[]){self->classifier, self->steps, self->words, self->pairs, self->known,
+                              self->place, self->cut, self->before, self->other, self->difference});
     memcpy(twin->counts.cells, self->counts.cells, self->counts.size * sizeof(Cell));
     memcpy(twin->products, self->products, 2 * (size_t)self->outputs * sizeof(double));
     twin->counts.used = self->counts.used;
@@ -644,9 +765,9 @@ running_dealloc(PyObject *given)
     Running *self = (Running *)given;
     PyTypeObject *type = Py_TYPE(given);
     freefunc release_memory = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    PyObject *held[] = {self->classifier, self->steps, self->place,     self->cut,
-                        self->before,     self->other, self->difference};
-    for (int each = 0; each < 7; each++)
+    PyObject *held[] = {self->classifier, self->steps, self->words,  self->pairs, self->known,
+                        self->place,      self->cut,   self->before, self->other, self->difference};
+    for (int each = 0; each < HELD_OBJECTS; each++)
         Py_XDECREF(held[each]);
     PyMem_Free(self->counts.cells);
     PyMem_Free(self->products);
@@ -657,6 +778,8 @@ running_dealloc(PyObject *given)
 static PyMethodDef running_methods[] = {
     {"push", running_push, METH_O, "Append a text; costs the same however much came before."},
     {"scores", running_scores, METH_NOARGS, "Return the probabilities [output] of the text so far."},
+    {"read_into", (PyCFunction)(void (*)(void))running_read_into, METH_FASTCALL,
+     "Append a text and write the probabilities into a list, from a place on."},
     {"add", running_add, METH_O, "Take in a change of the counts."},
     {"fork", running_fork, METH_NOARGS, "Return an independent copy; costs a copy of the counts."},
     {NULL, NULL, 0, NULL},
@@ -779,12 +902,11 @@ PyInit__running(void)
         return NULL;
     PyObject *running_type = PyType_FromSpec(&running_spec);
     pack_type = (PyTypeObject *)PyType_FromSpec(&pack_spec);
-    name_young = PyUnicode_InternFromString("young");
     name_miss = PyUnicode_InternFromString("miss");
     name_slowly = PyUnicode_InternFromString("push_slowly");
     name_behind = PyUnicode_InternFromString("behind");
-    if (running_type == NULL || pack_type == NULL || name_young == NULL || name_miss == NULL ||
-        name_slowly == NULL || name_behind == NULL ||
+    if (running_type == NULL || pack_type == NULL || name_miss == NULL || name_slowly == NULL ||
+        name_behind == NULL ||
         PyModule_AddIntConstant(module, "VERSION", VERSION) < 0 ||
         PyModule_AddObjectRef(module, "Running", running_type) < 0 ||
         PyModule_AddObjectRef(module, "Pack", (PyObject *)pack_type) < 0) {

@@ -1,6 +1,6 @@
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, final
 
 VERSION: int
@@ -19,7 +19,8 @@ class Running:
     def __new__(
         cls,
         classifier: object,
-        steps: object,
+        steps: dict[tuple[tuple[Any, ...], str], Any],
+        lone: tuple[dict[str, Any], dict[str, Any], Container[str]] | None,
         place: tuple[Any, ...],
         cut: tuple[Any, ...] | None,
         bias: Sequence[float],
@@ -31,6 +32,7 @@ class Running:
     ) -> Running: ...
     def push(self, text: str, /) -> None: ...
     def scores(self) -> tuple[float, ...]: ...
+    def read_into(self, text: str, signals: list[float], first: int, /) -> None: ...
     def add(self, change: Pack, /) -> None: ...
     def fork(self) -> Running: ...
     @property

@@ -87,7 +87,8 @@ class LinearClassifier:
         """Return the state of a row that has read nothing."""
         settings = self.vectorizer.settings
         normed = settings.norm is not None
-        shared = self, self.steps, *self._start, self._bias
+        lone = None if self._lone is None else self._lone.kept
+        shared = self, self.steps.young, lone, *self._start, self._bias
         return self._kernel.start(*shared, self._kind, normed, self._activation, settings.features)
 
     def on(self, kernel: Kernel) -> LinearClassifier:
@@ -128,7 +129,6 @@ class LinearClassifier:
         if self._lone is not None:
             step = self._lone.step(place, text, self._last(text))
             if step is not None:
-                self.steps.put(key, step)
                 return step
         step = self.steps.older(key)
         if step is None:
@@ -170,8 +170,9 @@ class LinearClassifier:
         return vectorizer.reader.read(place, read) if read else (place, ())
 
     def _last(self, text: str) -> str:
-        """Return the last item of a text's step; where lowering never looks around, nobody asks for it."""
-        return text[-1] if text[-1] in PLAIN or not self.vectorizer.sigma_matters else ""
+        """Return the last item but one of a text's step; nobody asks where lowering never looks around."""
+        # Before a text of which Final_Sigma looks past everything, it looks on.
+        return text[-1] if text[-1] in PLAIN or not self.vectorizer.sigma_matters else case_context("", text)
 
     def _long_step(self, read: ReadSoFar, place: Place, text: str) -> Step:
         """Take in a text that does not come again, unit by unit; return where it leads."""

@@ -2,15 +2,18 @@
 
 Most tokens are white space and one word. What such a text adds is its word's own feature, which recurs,
 and the n-grams that end in it, of which a vocabulary knows few. So what the word comes to is kept, and the
-n-grams are merely asked for.
+n-grams are merely asked for. The kernel does that itself where the word is kept, without a look at the steps,
+which pairs that hardly ever recur would only fill.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from guardsteer.classify.words.recent import Recent
+from guardsteer.classify.words.running import Lone, Word
 from guardsteer.classify.words.vectorizer import Vectorizer
 
 if TYPE_CHECKING:
@@ -21,31 +24,28 @@ __all__ = ["LoneWords"]
 
 _LONE = re.compile(r"[ \n]\w+")
 _CACHED_WORDS = 8_192
+_CACHED_PAIRS = 8_192
 _CACHED_CHARACTERS = 32
 
 
-class _Word(NamedTuple):
-    """A word, what it adds by itself, the last item of its step, and the place behind white space then."""
-
-    word: str
-    change: Any
-    before: str
-    cut: Place
-
-
 class LoneWords:
-    """Steps of texts that are white space and one word, for single words and pairs of a vocabulary."""
+    """Steps of texts that are white space and one word, for single words and pairs of a vocabulary.
 
-    __slots__ = ("_known", "_least", "_longest", "_packer", "_vectorizer", "_words")
+    ``kept`` is what a kernel reads them from.
+    """
+
+    __slots__ = ("_firsts", "_known", "_least", "_packer", "_pairs", "_vectorizer", "_words", "kept")
 
     def __init__(self, vectorizer: Vectorizer, packer: Packer) -> None:
-        settings = vectorizer.settings
+        pairs: Iterable[Any] = vectorizer.vocabulary or () if vectorizer.settings.ngrams[1] > 1 else ()
         self._vectorizer = vectorizer
         self._packer = packer
-        self._least = settings.shortest_word
-        self._longest = settings.ngrams[1]
-        self._known = vectorizer.vocabulary
-        self._words: Recent[str, _Word] = Recent(_CACHED_WORDS)
+        self._least = vectorizer.settings.shortest_word
+        self._firsts = frozenset(gram.partition(" ")[0] for gram in pairs if " " in gram)
+        self._known = vectorizer.vocabulary or {}
+        self._words: Recent[str, Word] = Recent(_CACHED_WORDS)
+        self._pairs: Recent[str, Any] = Recent(_CACHED_PAIRS)
+        self.kept = Lone(self._words.young, self._pairs.young, self._known)
 
     @staticmethod
     def serve(vectorizer: Vectorizer) -> bool:
@@ -57,31 +57,41 @@ class LoneWords:
     def step(self, place: Place, text: str, before: str) -> Step | None:
         """Return what reading ``text`` from ``place`` comes to; None where it is no such text.
 
-        ``place`` is one behind white space wherever the text begins with some. ``before``: the last item of
-        its step.
+        ``place`` is one behind white space wherever the text begins with some. ``before``: the last item but
+        one of its step. What it takes is kept for the kernel, which does the same with what is kept.
         """
-        _, previous = place
         found = self._words.young.get(text) or self._words.older(text) or self._lone(text, before)
         if found is None:
             return None
-        word, change, before, cut = found
-        for former in previous:
+        word, change, before, cut, spaced = found
+        _, previous = place
+        if previous:
             # Of a word too long to be kept no vocabulary knows a pair.
-            pair = f"{former} {word}"
-            if self._known is not None and pair in self._known:
-                change = self._packer.grams((word, pair))
+            pair = f"{previous[-1]}{spaced}"
+            if pair in self._known:
+                change = self._change(word, pair)
         return (word, previous), change, before, cut
 
-    def _lone(self, text: str, before: str) -> _Word | None:
+    def _change(self, word: str, pair: str) -> Any:
+        """Return what a word adds behind another; cached."""
+        change = self._pairs.young.get(pair) or self._pairs.older(pair)
+        if change is None:
+            change = self._packer.grams((word, pair))
+            self._pairs.put(pair, change)
+        return change
+
+    def _lone(self, text: str, before: str) -> Word | None:
         """Read a text by itself."""
         if len(text) > _CACHED_CHARACTERS or _LONE.fullmatch(text) is None:
             return None
         vectorizer = self._vectorizer
         word = vectorizer.strip(text.lower() if vectorizer.lowercase else text)[1:]
+        spaced = f" {word}"
         # Lowering and stripping can leave what is no word, nothing at all, or several.
-        if len(word) < self._least or _LONE.fullmatch(f" {word}") is None:
+        if len(word) < self._least or _LONE.fullmatch(spaced) is None:
             return None
-        cut: Place = ("", (word,) if self._longest > 1 else ())
-        found = _Word(word, self._packer.grams((word,)), before, cut)
+        # What begins no pair of the vocabulary is nothing to what follows it.
+        cut: Place = ("", (word,) if word in self._firsts else ())
+        found = Word(word, self._packer.grams((word,)), before, cut, spaced)
         self._words.put(text, found)
         return found

@@ -20,8 +20,8 @@ Weights: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 Step: TypeAlias = tuple[Place, Any, str, Place | None]
 """What reading a text from a place comes to: the place behind it; the change of the counts, packed, None for
-none; its last character, empty where Final_Sigma may look past that; from where white space behind it reads
-on, None where it goes on inside.
+none; its last character that Final_Sigma does not look past, empty where it looks past all of them; from
+where white space behind it reads on, None where it goes on inside.
 """
 
 _CACHED_UNITS = 8_192

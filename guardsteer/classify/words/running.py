@@ -1,16 +1,16 @@
 """What one row has read of a text: the place in it and the running sums. In Python; ``_running`` is its twin.
 
 The twin, in C, does the same several times faster where it could be compiled (``kernel`` chooses). Both do
-what is the same for every text that was read before from the same place, and leave the rest to the
-classifier.
+what is the same for every text that was read before from the same place, and for every word that was read
+before behind white space, and leave the rest to the classifier.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from math import exp, sqrt
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from guardsteer.classify.words.characters import CAPITAL_SIGMA
 from guardsteer.classify.words.counts import zeros
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from guardsteer.classify.words.reading import Gram
-    from guardsteer.classify.words.recent import Recent
 
 __all__ = [
     "BINARY",
@@ -29,15 +28,17 @@ __all__ = [
     "PROPORTIONAL",
     "SUBLINEAR",
     "VERSION",
+    "Lone",
     "ReadSoFar",
     "Reads",
     "Running",
+    "Word",
     "curved_pack",
     "pack",
     "probabilities",
 ]
 
-VERSION = 1
+VERSION = 2
 """The compiled twin's has to be the same: one that was built from an older source is left aside."""
 
 PLAIN, PROPORTIONAL, SUBLINEAR, BINARY = range(4)
@@ -70,6 +71,27 @@ def curved_pack(
     return features, steps, squares, tuple(columns)
 
 
+class Word(NamedTuple):
+    """A word, what it adds by itself, the last two items of its step, and the word behind a space."""
+
+    word: str
+    change: Any
+    before: str
+    cut: Place
+    spaced: str
+
+
+class Lone(NamedTuple):
+    """What is kept of texts that are white space and one word.
+
+    ``words``: by text. ``pairs``: what a word adds behind another, where ``known`` has the two as a pair.
+    """
+
+    words: dict[str, Word]
+    pairs: dict[str, Any]
+    known: Container[Gram]
+
+
 class ReadSoFar(Protocol):
     """What one row has read; ``Running`` has what the parts mean."""
 
@@ -84,6 +106,9 @@ class ReadSoFar(Protocol):
 
     def scores(self) -> Sequence[float]:
         """Return the probabilities [output] of the text so far."""
+
+    def read_into(self, text: str, signals: list[float], first: int, /) -> None:
+        """Append ``text`` and write the probabilities [output] into ``signals``, from ``first`` on."""
 
     def add(self, change: Any) -> None:
         """Take in a change of the counts, which the same kernel has packed."""
@@ -121,6 +146,7 @@ class Running:
             "_classifier",
             "_features",
             "_kind",
+            "_lone",
             "_normed",
             "_read",
             "_steps",
@@ -132,7 +158,8 @@ class Running:
     def __init__(
         self,
         classifier: Reads,
-        steps: Recent[tuple[Place, str], Any],
+        steps: dict[tuple[Place, str], Any],
+        lone: Lone | None,
         place: Place,
         cut: Place | None,
         bias: Sequence[float],
@@ -144,6 +171,7 @@ class Running:
     ) -> None:
         self._classifier = classifier
         self._steps = steps
+        self._lone = lone
         self.place = place
         self.cut = cut
         self.before = ""
@@ -163,12 +191,14 @@ class Running:
         if self.other is not None or CAPITAL_SIGMA in text:
             self._classifier.push_slowly(self, text)
             return
-        place = self.place
-        if text[0] in GAPS:
+        place, step = self.place, None
+        if text[0] in GAPS and self.cut is not None:
             # The open unit stays as it is, so what it was does not matter.
-            place = self.cut or place
-        key = (place, text)
-        step = self._steps.young.get(key) or self._classifier.miss(self, key)
+            place = self.cut
+            step = None if self._lone is None else _lone_step(self._lone, place, text)
+        if step is None:
+            key = (place, text)
+            step = self._steps.get(key) or self._classifier.miss(self, key)
         self.place, change, before, self.cut = step
         if change is not None:
             self._tally.add(change)
@@ -187,6 +217,18 @@ class Running:
         decisions = [product * scale + each for product, each in zip(products, bias, strict=True)]
         return probabilities(decisions, self._activation)
 
+    def read_into(self, text: str, signals: list[float], first: int, /) -> None:
+        """Append ``text`` and write the probabilities [output] into ``signals``, from ``first`` on.
+
+        Raises ``IndexError``, and reads nothing, where there are too few signals.
+        """
+        end = first + len(self._bias)
+        if not 0 <= first <= end <= len(signals):
+            what = f"no room for {len(self._bias)} scores at {first} of {len(signals)} signals"
+            raise IndexError(what)
+        self.push(text)
+        signals[first:end] = self.scores()
+
     def add(self, change: Pack) -> None:
         """Take in a change of the counts."""
         self._tally.add(change)
@@ -194,7 +236,7 @@ class Running:
     def fork(self) -> Running:
         """Return an independent copy; costs a copy of the counts."""
         twin = Running.__new__(Running)
-        twin._classifier, twin._steps = self._classifier, self._steps
+        twin._classifier, twin._steps, twin._lone = self._classifier, self._steps, self._lone
         twin._bias, twin._normed, twin._activation = self._bias, self._normed, self._activation
         twin.place, twin.cut, twin.before, twin._read = self.place, self.cut, self.before, self._read
         twin.other, twin.difference = self.other, self.difference
@@ -223,6 +265,24 @@ def probabilities(decisions: Sequence[float], activation: int) -> tuple[float, .
             return tuple(parts)
     total = sum(parts)
     return tuple(part / total for part in parts) if total else (1.0 / len(parts),) * len(parts)
+
+
+def _lone_step(lone: Lone, place: Place, text: str) -> tuple[Place, Any, str, Place | None] | None:
+    """Return what a text that is one word comes to; None where the classifier has to be asked."""
+    words, pairs, known = lone
+    found = words.get(text)
+    if found is None:
+        return None
+    word, change, before, cut, spaced = found
+    _, previous = place
+    if previous:
+        # Of a word too long to be kept no vocabulary knows a pair.
+        pair = f"{previous[-1]}{spaced}"
+        if pair in known:
+            change = pairs.get(pair)
+            if change is None:
+                return None
+    return (word, previous), change, before, cut
 
 
 def _tally(kind: int, outputs: int, features: int) -> Tally:

@@ -15,76 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardsteer.classify.words import running
-from guardsteer.classify.words.kernel import KERNELS, Kernel, best, compiled, find_kernels
-from guardsteer.classify.words.recent import Recent
-from guardsteer.classify.words.running import ReadSoFar
+from guardsteer.classify.words.kernel import KERNELS, best, compiled, find_kernels
 from tests.classify.models import kernel_named
-
-approx = partial(pytest.approx, rel=1e-12, abs=1e-12)
-
-PLAIN, PROPORTIONAL, SUBLINEAR, BINARY = range(4)
-FEATURES = 50_000
-
-
-class Texts:
-    """Stands for a classifier: every text comes to a change of its own, whatever it says."""
-
-    def __init__(self, kernel: Kernel, kind: int, outputs: int) -> None:
-        self.kernel, self.kind, self.outputs = kernel, kind, outputs
-        self.bias = (0.25, -1.0, 0.5)
-        # In place of what it would say itself.
-        self.answer: Callable[[], Any] | None = None
-        self.steps: Recent[Any, Any] = Recent(8)
-        self.asked: list[tuple[str, ...]] = []
-
-    def start(self, activation: int = 0, *, normed: bool = True) -> Any:
-        bias = self.bias[: self.outputs]
-        own = self, self.steps, ("start",), ("cut",), bias, self.kind, normed, activation, FEATURES
-        return self.kernel.start(*own)
-
-    def pack(self, counts: dict[int, int]) -> Any:
-        features, steps = array("i", counts), array("i", counts.values())
-        columns = [
-            array("d", [0.1 * (index % 7) + output for index in counts]) for output in range(self.outputs)
-        ]
-        if self.kind in (SUBLINEAR, BINARY):
-            squares = array("d", [1.0 + index % 5 for index in counts])
-            return self.kernel.curved_pack(features, steps, squares, columns)
-        slopes = array("d", [2.0 * (1 + index % 5) * step for index, step in counts.items()])
-        growth = 0.5 * sum(slope * step for slope, step in zip(slopes, steps, strict=True))
-        sums = [sum(each * step for each, step in zip(column, steps, strict=True)) for column in columns]
-        return self.kernel.pack(features, steps, slopes, growth, sums)
-
-    def miss(self, _: Any, key: tuple[tuple[str, ...], str]) -> Any:
-        if self.answer is not None:
-            return self.answer()
-        place, text = key
-        self.asked.append((place[0], text))
-        counts = {(31 * ord(letter)) % FEATURES: text.count(letter) for letter in text}
-        step = (
-            (text,),
-            self.pack(counts) if counts else None,
-            text[-1],
-            None if "x" in text else ("cut", text),
-        )
-        if "y" not in text:
-            self.steps.put(key, step)
-        return step
-
-    def push_slowly(self, read: ReadSoFar, text: str) -> None:
-        self.asked.append(("slowly", text))
-        read.other = None if text.endswith("!") else ("other", text)
-
-    def behind(self, before: str, text: str) -> str:
-        self.asked.append(("behind", before, text))
-        return before + text
-
-
-def both(use: Callable[[Texts], list[Any]], kind: int, outputs: int) -> None:
-    """Hold what is found on one kernel against what is found on the other."""
-    found = [use(Texts(kernel_named(name), kind, outputs)) for name in ("python", "compiled")]
-    assert found[0] == approx(found[1])
-
+from tests.classify.words.kernels import BINARY, FEATURES, PLAIN, PROPORTIONAL, SUBLINEAR, Texts, both
 
 COUNTS = st.dictionaries(st.integers(0, FEATURES - 1) | st.integers(0, 5), st.integers(1, 5), max_size=300)
 CHANGES = st.lists(st.tuples(COUNTS, st.sampled_from(["add", "take", "fork", "leave"])), max_size=12)
@@ -129,7 +62,7 @@ def test_texts_are_read_from_the_same_places_on_both_kernels(
             # A row that splits goes on as it was.
             read = read.fork()
             told += read.scores()
-        classifier.asked.append((*read.place, *(read.cut or ("inside",)), read.before, str(read.other)))
+        classifier.asked.append((str(read.place), str(read.cut), read.before, str(read.other)))
         asked.append(classifier.asked)
         return told
 
@@ -219,14 +152,17 @@ def test_a_step_that_is_none_is_refused_by_the_compiled_kernel() -> None:
 _HARD = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.classify.words.test_running import Texts, kernel_named
+from tests.classify.models import kernel_named
+from tests.classify.words.kernels import Texts, with_words
 for kind in range(4):
     for outputs in (1, 3):
-        texts = Texts(kernel_named("compiled"), kind, outputs)
+        texts = with_words(Texts(kernel_named("compiled"), kind, outputs))
         for turn in range(40):
             read = texts.start()
             for number in range(30):
                 read.push(chr(97 + number % 20) * (1 + turn % 3) + " yx"[turn % 3])
+                read.push((" a", " B", "\\nc", " B")[number % 4])
+                read.read_into(" a", [0.0] * 3, 0)
                 first = turn * number * 7
                 read.add(texts.pack({{(first + each) % 50_000: each - 3 for each in range(turn)}}))
                 read = read.fork()
