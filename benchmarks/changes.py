@@ -18,6 +18,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,21 @@ def reloads(made: Bench, folder: Path, threads: int, seconds: float) -> dict[str
     }
 
 
+class _Pushes(dict[Any, Any]):
+    """What hooks add by themselves; tells whenever one is about to."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def get(self, point: Any, default: Any = None) -> Any:
+        """Return what is added at a point."""
+        found = super().get(point, default)
+        if found is not None:
+            self._tell()
+        return found
+
+
 class Passes:
     """Notes when each pass began and when its plans stood, and whether it was steered."""
 
@@ -144,7 +160,12 @@ class Passes:
     def __enter__(self) -> Passes:
         begin_pass, at_point = self._kept
 
+        def steered() -> None:
+            self.steered.append(self._mine.span)
+
         def begin(generation: Generation, *given: Any) -> None:
+            if not isinstance(generation.pushes, _Pushes):
+                generation.pushes = generation._layer.pushes = _Pushes(steered)
             began_ns = time.monotonic_ns()
             begin_pass(generation, *given)
             self._mine.span = began_ns, time.monotonic_ns()
@@ -153,7 +174,7 @@ class Passes:
         def at(generation: Generation, *given: Any) -> Any:
             found = at_point(generation, *given)
             if found is not None:
-                self.steered.append(self._mine.span)
+                steered()
             return found
 
         Generation.begin_pass, Generation.at_point = begin, at  # type: ignore[method-assign,assignment]  # watched
