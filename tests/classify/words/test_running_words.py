@@ -203,6 +203,7 @@ def test_lone_words_that_do_not_fit_are_refused_by_the_compiled_kernel() -> None
         lambda: with_words(Texts(kernel, PLAIN, 1)).start().read_into(" a", [0.0], "0"),
         lambda: with_words(Texts(kernel, PLAIN, 1)).start().read_into(b" a", [0.0], 0),
         lambda: with_words(Texts(kernel, PLAIN, 1)).start().read_into(" a", [0.0]),
+        lambda: with_words(Texts(kernel, PLAIN, 1)).start().read_into(" a", [0.0], 0, 0),
     ]
     for wrong in unfit:
         with pytest.raises(TypeError):
