@@ -11,7 +11,7 @@ from torch import Tensor
 from guardsteer.classify.probe import Probe
 from guardsteer.host import fingerprint
 from tests.models import WIDTH
-from tests.runtime.harness import bench
+from tests.runtime.harness import Bench, bench
 from tests.runtime.telling import PROMPTS, TOKENS, run, wrap
 
 MIXED = """
@@ -38,6 +38,21 @@ def test_rows_that_are_pushed_leave_those_beside_them_what_depends_on_their_stat
     assert all(steered != bare for steered, bare in zip(alone, others, strict=True))
 
 
+BEHIND = """
+guardsteer: 1
+name: behind
+context: {way: string}
+classifiers: {seen: {use: ./none, on: all}}
+vectors: {three: {use: ./none, blocks: [0]}, two: {use: ./none}}
+rules:
+  - {id: before, when: 'request.way == "both"', add: {vector: three, strength: 0.8}}
+  - {id: behind, when: seen.score >= 0, add: {vector: two, strength: 0.8}}
+"""
+ALONE = BEHIND.replace("three: {use: ./none, blocks: [0]}, ", "").replace(
+    """  - {id: before, when: 'request.way == "both"', add: {vector: three, strength: 0.8}}\n""", ""
+)
+
+
 class Counted(Probe):
     """A probe that counts how often it reads."""
 
@@ -54,10 +69,9 @@ class Counted(Probe):
         return read
 
 
-def test_a_block_that_is_steered_is_read_too(tmp_path: Path) -> None:
-    made = bench("llama")
-    block = next(iter(made.vectors.values())).card.blocks[0]
-    probe = Counted(
+def seeing(made: Bench, block: int) -> Counted:
+    """Return a probe of a block's output."""
+    return Counted(
         name="seen",
         outputs=("score",),
         block=block,
@@ -66,6 +80,12 @@ def test_a_block_that_is_steered_is_read_too(tmp_path: Path) -> None:
         fingerprint=fingerprint(made.model, made.tokenizer).digest,
         digest="b3:" + "0" * 64,
     )
+
+
+def test_a_block_that_is_steered_is_read_too(tmp_path: Path) -> None:
+    made = bench("llama")
+    block = next(iter(made.vectors.values())).card.blocks[0]
+    probe = seeing(made, block)
     text = "guardsteer: 1\nname: both\nclassifiers: {seen: {use: ./none, on: all}}\n"
     text += f"vectors: {{one: {{use: ./none, blocks: [{block}]}}}}\nrules:\n"
     text += "  - {id: push, when: step >= 1, add: {vector: one, strength: 0.5}}\n"
@@ -73,3 +93,15 @@ def test_a_block_that_is_steered_is_read_too(tmp_path: Path) -> None:
     with wrap(made, tmp_path, text, classifiers={"seen": probe}) as guard:
         run(guard, PROMPTS[:1])
     assert probe.reads == TOKENS
+
+
+def test_what_rests_before_a_probe_goes_on_resting_while_something_acts_behind_it(tmp_path: Path) -> None:
+    made = bench("llama")
+    given = {"classifiers": {"seen": seeing(made, 1)}}
+    with wrap(made, tmp_path, ALONE, **given) as guard:
+        alone = run(guard, PROMPTS[:1], guard=[{"way": "one"}])
+    with wrap(made, tmp_path, BEHIND, **given) as guard:
+        behind = run(guard, PROMPTS[:1], guard=[{"way": "one"}])
+        both = run(guard, PROMPTS[:1], guard=[{"way": "both"}])
+    assert behind == alone
+    assert both != alone
