@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from guardsteer.classify.pace.guarded import GuardedState, Incident
 from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import Scope
-from guardsteer.core.signals import TextState
+from guardsteer.runtime.feeding import FedState, fed
 from guardsteer.runtime.fragile import Befallen, Fragile
 from guardsteer.runtime.joining import Joint
 from guardsteer.runtime.rowkit import Reading, RowKit
@@ -24,7 +24,7 @@ CONTINUED: frozenset[Scope] = frozenset({"generation", "all"})
 class Begun:
     """Who goes on reading: plain classifiers in ``active``, guarded ones in ``fragile``; what befell them."""
 
-    active: list[tuple[Reading, TextState]] = field(default_factory=list)
+    active: list[tuple[Reading, FedState]] = field(default_factory=list)
     fragile: Fragile | None = None
     incidents: list[Befallen] = field(default_factory=list)
 
@@ -62,7 +62,7 @@ def begin_reading(
             begun.incidents.append(befall(reading, error, signals))
             continue
         if reading.scope in CONTINUED:
-            begun.active.append((reading, state))
+            begun.active.append((reading, fed(state)))
     if kit.joining.before:
         begun.fragile = begun.fragile or Fragile()
         begun.fragile.joint, told = Joint.begin(kit.joining, said_to, signals)

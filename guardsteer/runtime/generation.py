@@ -192,7 +192,7 @@ class Generation:
         layer = self._layer
         quiet = layer.take(self.rows, late=late, same=same)
         ended = late or self._probes is None
-        self._steady = ended and layer.plain and not self._dark
+        self._steady = ended and layer.plain
         beside = self.beside
         self.quiet = quiet = quiet and (beside is None or not beside.points)
         self.wanted = wanted = self._probed if quiet else self.points

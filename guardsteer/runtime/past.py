@@ -12,7 +12,7 @@ from typing import Any
 
 from guardsteer.core.policy import ReviseSpec
 from guardsteer.core.sentences import SentenceCounter
-from guardsteer.core.signals import TextState
+from guardsteer.runtime.feeding import FedState
 from guardsteer.runtime.fragile import Fragile
 from guardsteer.runtime.rowkit import Reading
 from guardsteer.runtime.steps import Step
@@ -20,7 +20,7 @@ from guardsteer.runtime.text import TextReader
 
 __all__ = ["Light", "Past", "Reach", "Taken"]
 
-_Active = list[tuple[Reading, TextState]]
+_Active = list[tuple[Reading, FedState]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Any
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ReviseSpec
 from guardsteer.core.sentences import SentenceCounter
-from guardsteer.core.signals import TextState
 from guardsteer.runtime.beginning import befall, begin_reading
+from guardsteer.runtime.feeding import FedState
 from guardsteer.runtime.fragile import Befallen, Fragile
 from guardsteer.runtime.past import Light, Past, Reach, Taken
 from guardsteer.runtime.probing import FAR, ProbeBank
@@ -70,7 +70,7 @@ class Row:
         self._signals: list[float] = [0.0] * kit.program.n_signals
         self._reader = TextReader(kit.vocabulary)
         self._sentences = SentenceCounter()
-        self._active: list[tuple[Reading, TextState]] = []
+        self._active: list[tuple[Reading, FedState]] = []
         self._fragile: Fragile | None = None
         # Probes that give no number at present.
         self._lost: frozenset[str] = frozenset()
@@ -123,8 +123,7 @@ class Row:
                     step.anchor = step.written - self._sentences.begun
             for reading, state in self._active:
                 try:
-                    state.push(text)
-                    signals[reading.first : reading.end] = state.scores()
+                    state.read_into(text, signals, reading.first)
                 except Exception as error:
                     self._break(reading, error)
         if self._fragile is not None:
@@ -290,7 +289,7 @@ class Row:
         self._signals, self._lost = list(light.signals), light.lost
         self._incidents = []
 
-    def _readers(self) -> tuple[list[tuple[Reading, TextState]], Fragile | None]:
+    def _readers(self) -> tuple[list[tuple[Reading, FedState]], Fragile | None]:
         active = [(reading, state.fork()) for reading, state in self._active]
         return active, None if self._fragile is None else self._fragile.fork()
 
