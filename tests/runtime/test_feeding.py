@@ -1,8 +1,9 @@
-"""A row's signals are filled alike by states that write their scores and by states that are asked for them."""
+"""A row's signals are filled alike by states that write their scores and by states that are asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from guardsteer.runtime.feeding import fed
 
@@ -57,5 +58,5 @@ def test_a_fork_reads_on_by_itself() -> None:
 
 
 def test_a_state_that_writes_its_scores_is_used_as_it_is() -> None:
-    made = Writing()
+    made: Any = Writing()
     assert fed(made) is made
