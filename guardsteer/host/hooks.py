@@ -103,6 +103,11 @@ class _Around:
         else:
             vars(self._module)["forward"] = self._former
 
+    @property
+    def gone(self) -> bool:
+        """True where another library has put the module's own forward back, and this with it aside."""
+        return not self._rests and self._function is not None and "forward" not in vars(self._module)
+
     def remove(self) -> None:
         self._function = None
         own = vars(self._module)
@@ -135,6 +140,11 @@ class HookSet:
         for handle in self._handles:
             if isinstance(handle, _Around):
                 handle.rest(resting)
+
+    @property
+    def gone(self) -> bool:
+        """True where others have taken one of the kinds ``around`` and ``before`` off, and that shows."""
+        return any(handle.gone for handle in self._handles if isinstance(handle, _Around))
 
     def remove(self) -> None:
         """Take every hook off; does nothing the second time."""

@@ -312,6 +312,11 @@ class Generation:
 
         Called before the next pass and at the end, so that no hook is needed behind the model.
         """
+        if self._past < 0:
+            raise HostError(
+                "no forward pass reached the guard: something runs the model past it; detach the guard, wrap "
+                "the model again and leave its forward alone"
+            )
         if self.visited != self._due:
             raise HostError(
                 f"a forward pass went through {self.visited} of {self._due} hooked points: "

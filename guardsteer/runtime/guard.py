@@ -95,11 +95,13 @@ class Guard:
         ``guard`` holds one mapping for each row of the batch (a single mapping for one row):
         ``request`` (an id for the audit), ``turns`` (from ``chat``) and the policy's context keys.
         Raises ``RequestError`` for inconsistent inputs and ``UnsupportedError`` for a way of running
-        under which steering would not be exact, both before the first token.
+        under which steering would not be exact, both before the first token; ``HostError`` where passes go
+        by the guard, before it too where that shows in time.
         """
         self._check_attached()
         if self._hooks.busy:
             raise UnsupportedError("generate was called inside a guarded generate of the same thread")
+        self._hooks.check()
         if inputs is not None:
             if kwargs.get("input_ids") is not None:
                 raise RequestError("got both inputs and input_ids; pass the token ids once")

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from guardsteer.errors import HostError
 from guardsteer.host import Layout, Point, hook_at, refuse_packed
 from guardsteer.host.hooks import HookSet, HookSpec, attach
 from guardsteer.host.sites import Change
@@ -44,13 +45,23 @@ class Hooks:
         """True where this thread is in a generation."""
         return self._current.generation is not None
 
+    def check(self) -> None:
+        """Return if all hooks are where they were put; raises ``HostError``."""
+        with self._lock:
+            gone = self._front.gone or any(hooks.gone for hooks in self._points.values())
+        if gone:
+            raise HostError(
+                "the guard's hooks are gone: another library has put the model's own forward back; detach "
+                "the guard and wrap the model again"
+            )
+
     @contextmanager
     def running(self, generation: Generation) -> Iterator[None]:
         """Let the hooks act for ``generation`` in this thread."""
-        self._current.generation = generation
         with self._lock:
             self._running += 1
             self._rest(())
+        self._current.generation = generation
         try:
             yield
         finally:

@@ -78,6 +78,23 @@ def test_a_model_is_guarded_once(made: Bench, tmp_path: Path) -> None:
     wrap(made, tmp_path).detach()
 
 
+def test_a_guard_that_others_have_pushed_aside_says_so(made: Bench, tmp_path: Path) -> None:
+    inputs = batch([PROMPT])
+    with wrap(made, tmp_path) as guard:
+        guarded = [module for module in made.model.modules() if "forward" in vars(module)]
+        ours = [vars(module).pop("forward") for module in guarded]
+        with pytest.raises(HostError, match="hooks are gone"):
+            guard.generate(**inputs, max_new_tokens=2)
+        for module in guarded:
+            vars(module)["forward"] = type(module).forward.__get__(module)
+        with pytest.raises(HostError, match="no forward pass reached the guard"):
+            guard.generate(**inputs, max_new_tokens=2)
+        for module, forward in zip(guarded, ours, strict=True):
+            vars(module)["forward"] = forward
+        assert guard.generate(**inputs, max_new_tokens=2).shape == (1, len(PROMPT) + 2)
+    assert hooks(made.model) == []
+
+
 def test_a_forward_outside_generate_is_the_bare_models(made: Bench, tmp_path: Path) -> None:
     inputs = batch([PROMPT])
     before = made.model(**inputs).logits
