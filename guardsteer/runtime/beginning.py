@@ -62,7 +62,7 @@ def begin_reading(
             begun.incidents.append(befall(reading, error, signals))
             continue
         if reading.scope in CONTINUED:
-            begun.active.append((reading, fed(state)))
+            begun.active.append((reading, fed(state, reading.checked)))
     if kit.joining.before:
         begun.fragile = begun.fragile or Fragile()
         begun.fragile.joint, told = Joint.begin(kit.joining, said_to, signals)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias, cast
 
 from guardsteer.core.signals import TextState
 
 __all__ = ["FedState", "fed"]
+
+_Check: TypeAlias = Callable[[Sequence[float]], Sequence[float]]
 
 
 class FedState(TextState, Protocol):
@@ -20,23 +23,26 @@ class FedState(TextState, Protocol):
 
 
 class _Asked:
-    """A state that has to be asked for its scores."""
+    """A state that has to be asked for its scores; ``check`` returns them, or raises what is wrong."""
 
-    __slots__ = ("_state", "push", "scores")
+    __slots__ = ("_check", "_state", "push", "scores")
 
-    def __init__(self, state: TextState) -> None:
-        self._state = state
+    def __init__(self, state: TextState, check: _Check) -> None:
+        self._state, self._check = state, check
         self.push, self.scores = state.push, state.scores
 
     def read_into(self, text: str, signals: list[float], first: int, /) -> None:
         self.push(text)
-        scores = self.scores()
+        scores = self._check(self.scores())
         signals[first : first + len(scores)] = scores
 
     def fork(self) -> FedState:
-        return _Asked(self._state.fork())
+        return _Asked(self._state.fork(), self._check)
 
 
-def fed(state: TextState) -> FedState:
-    """Return ``state`` itself where it has ``read_into``, as linear models' have, else around it what has."""
-    return cast(FedState, state) if hasattr(state, "read_into") else _Asked(state)
+def fed(state: TextState, check: _Check) -> FedState:
+    """Return ``state`` itself where it has ``read_into``, as linear models' have, else around it what has.
+
+    ``check`` is given a state's scores and returns them; what it raises, ``read_into`` raises.
+    """
+    return cast(FedState, state) if hasattr(state, "read_into") else _Asked(state, check)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from guardsteer.errors import ClassifierError
 from guardsteer.runtime.feeding import fed
 
 
@@ -37,9 +40,32 @@ class Writing(Lengths):
         signals[first : first + 2] = self.scores()
 
 
+class Growing(Lengths):
+    """Gives a score more with each text."""
+
+    def scores(self) -> Sequence[float]:
+        """Return as many scores as there were texts, and one more."""
+        return (self.characters,) * int(1 + self.times)
+
+
+def two(scores: Sequence[float]) -> Sequence[float]:
+    """Refuse what is not two scores."""
+    if len(scores) != 2:
+        raise ClassifierError(f"gave {len(scores)} scores, expected 2")
+    return scores
+
+
+def test_scores_that_are_too_many_reach_no_signal_of_others() -> None:
+    state, signals = fed(Growing(), two), [9.0] * 4
+    state.read_into("abc", signals, 1)
+    with pytest.raises(ClassifierError, match="gave 3 scores"):
+        state.read_into("d", signals, 1)
+    assert signals == [9.0, 3.0, 3.0, 9.0]
+
+
 def test_scores_are_written_where_they_belong_and_nowhere_else() -> None:
     for made in (Lengths(), Writing()):
-        state, signals = fed(made), [9.0] * 4
+        state, signals = fed(made, two), [9.0] * 4
         state.read_into("abc", signals, 1)
         state.read_into("d", signals, 1)
         assert signals == [9.0, 4.0, 2.0, 9.0]
@@ -47,9 +73,9 @@ def test_scores_are_written_where_they_belong_and_nowhere_else() -> None:
 
 def test_a_fork_reads_on_by_itself() -> None:
     for made in (Lengths(), Writing()):
-        state, signals = fed(made), [0.0] * 2
+        state, signals = fed(made, two), [0.0] * 2
         state.read_into("abc", signals, 0)
-        fork = fed(state.fork())
+        fork = fed(state.fork(), two)
         fork.read_into("d", signals, 0)
         assert signals == [4.0, 2.0]
         state.push("ef")
@@ -59,4 +85,4 @@ def test_a_fork_reads_on_by_itself() -> None:
 
 def test_a_state_that_writes_its_scores_is_used_as_it_is() -> None:
     made: Any = Writing()
-    assert fed(made) is made
+    assert fed(made, two) is made
