@@ -1,11 +1,12 @@
 # `make demo` and `make test` set everything up by themselves; they need Python 3.11 or newer and make. With a C
-# compiler and Python's headers texts are scored faster; GUARDSTEER_COMPILE (hatch_build.py) says whether to use them.
+# compiler and Python's headers parts are compiled, and faster; GUARDSTEER_COMPILE (hatch_build.py) says whether to.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-WORDS := guardsteer/classify/words
+# Compiled all or none, each beside its source.
+EXTENSIONS := $(shell find guardsteer -name '*.c')
 
 # A model of a few million weights runs many times faster on one thread than on several.
 export OMP_NUM_THREADS ?= 1
@@ -39,7 +40,7 @@ bench: $(VENV)/.dev ## run the benchmarks that need no data from outside
 setup: $(VENV)/.dev ## install everything for development
 
 clean: ## remove the environment and what builds leave behind
-	rm -f $(WORDS)/*.so
+	find guardsteer -name '*.so' -delete
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
@@ -50,12 +51,12 @@ $(VENV)/bin/python:
 # torch goes first and by its exact version: left to a range beside other requirements, the resolver
 # may take a build for another device.
 # pip keeps what a build says to itself, so what it left out is said here.
-$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py $(WORDS)/_running.c | $(VENV)/bin/python
+$(VENV)/.core: pyproject.toml constraints.txt hatch_build.py $(EXTENSIONS) | $(VENV)/bin/python
 	$(PIP) torch==2.13.0
 	$(PIP) hatchling setuptools
 	$(PIP) --no-build-isolation -e .
-	@test -e $(WORDS)/_running.abi3.so || echo "note: installed without the compiled scorer; everything works," \
-		"texts are scored more slowly (with a C compiler and Python's headers: make -B setup)" >&2
+	@test -e $(basename $(firstword $(EXTENSIONS))).abi3.so || echo "note: installed without its compiled parts;" \
+		"everything works, only more slowly (with a C compiler and Python's headers: make -B setup)" >&2
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core

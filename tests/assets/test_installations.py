@@ -1,4 +1,4 @@
-"""Assets and the optional extension are found from a wheel, a checkout and an editable installation."""
+"""Assets and the optional extensions are found from a wheel, a checkout and an editable installation."""
 
 from __future__ import annotations
 
@@ -16,26 +16,40 @@ from pathlib import Path
 import pytest
 from hatchling.builders.sdist import SdistBuilder
 
+from hatch_build import EXTENSIONS, source_of, target_of
+
 PROGRAM = """
 import json, sys
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 import guardsteer
 from guardsteer.assets import KINDS, Catalog
 from guardsteer.classify.words.kernel import compiled
 catalog = Catalog()
-extension = find_spec("guardsteer.classify.words._running")
+
+def extension(name):
+    # By itself: the room around it would load torch.
+    folder = Path(guardsteer.__file__).parents[1].joinpath(*name.split(".")[:-1])
+    spec = PathFinder.find_spec(name, [str(folder)])
+    if spec is None:
+        return None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.__file__ if module.VERSION else None
+
 print(json.dumps({
     "package": guardsteer.__file__,
     "roots": [str(root) for root in catalog.roots],
     "names": {kind: catalog.names(kind) for kind in KINDS},
     "readable": all(any(catalog.find(kind, n).iterdir()) for kind in KINDS for n in catalog.names(kind)),
-    "extension": extension and extension.origin,
+    "extensions": [extension(name) for name in sys.argv[1:]],
     "compiled": compiled(),
     "torch": "torch" in sys.modules,
 }))
 """
-WORDS = "guardsteer/classify/words"
-EXTENSION = f"{WORDS}/_running.abi3.so"
+SOURCES = [source_of(module) for module in EXTENSIONS]
+TARGETS = [target_of(module) for module in EXTENSIONS]
 BROKEN = {"CC": "false"}
 """A compiler that fails."""
 
@@ -53,7 +67,7 @@ def look(tmp_path: Path, *paths: Path) -> dict[str, object]:
     empty = tmp_path / "empty"
     empty.mkdir()
     done = subprocess.run(
-        [sys.executable, "-S", "-c", start + PROGRAM],
+        [sys.executable, "-S", "-c", start + PROGRAM, *EXTENSIONS],
         cwd=empty,
         env=clean_environment(),
         capture_output=True,
@@ -92,8 +106,14 @@ def installed(root: Path, tmp_path: Path, compiling: str, version: str = "standa
     return wheel.name, site
 
 
-def extensions(folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in folder.rglob("*.so")]
+def compiled_in(root: Path) -> list[Path]:
+    """Return what is compiled in the package below ``root``."""
+    return sorted(path.relative_to(root) for path in (root / "guardsteer").rglob("*.so"))
+
+
+def leave_old_builds(root: Path) -> None:
+    for target in TARGETS:
+        (root / target).write_bytes(b"made of a source that has changed since")
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +145,21 @@ def here(repository: Path) -> dict[str, list[str]]:
 def checkout(repository: Path, tmp_path: Path) -> Path:
     """Return a checkout of its own, since an editable installation writes beside the source."""
     root = tmp_path / "checkout"
-    left_out = shutil.ignore_patterns("__pycache__", "*.so", ".*.so.*")
+    left_out = shutil.ignore_patterns("__pycache__", "*.so")
     shutil.copytree(repository / "guardsteer", root / "guardsteer", ignore=left_out)
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(repository / name, root / name)
     for name in ("classifiers", "policies", "vectors"):
         (root / name).symlink_to(repository / name)
     return root
+
+
+def test_every_source_in_c_is_compiled(repository: Path) -> None:
+    there = {path.relative_to(repository) for path in (repository / "guardsteer").rglob("*.c")}
+    assert there == set(SOURCES), (
+        "hatch_build.EXTENSIONS must name each file in C of the package and no other"
+    )
+    assert len(EXTENSIONS) == len(SOURCES) == len(set(SOURCES))
 
 
 def test_from_a_wheel(repository: Path, tmp_path: Path, here: dict[str, list[str]]) -> None:
@@ -143,22 +171,23 @@ def test_from_a_wheel(repository: Path, tmp_path: Path, here: dict[str, list[str
     assert seen["package"] == str(site / "guardsteer" / "__init__.py")
     assert seen["roots"] == [str(site / "guardsteer" / "_assets")]
     assert (seen["names"], seen["readable"], seen["torch"]) == (here, True, False)
-    assert (extensions(site), seen["extension"], seen["compiled"]) == ([], None, False)
+    assert (compiled_in(site), seen["compiled"]) == ([], False)
+    assert seen["extensions"] == [None for _ in EXTENSIONS]
 
 
 @pytest.mark.usefixtures("compiler")
-def test_a_wheel_holds_the_extension_where_it_can_be_compiled(repository: Path, tmp_path: Path) -> None:
+def test_a_wheel_holds_the_extensions_where_they_can_be_compiled(repository: Path, tmp_path: Path) -> None:
     name, site = installed(repository, tmp_path, "auto")
     assert "-cp311-abi3-" in name
     assert "any" not in name
-    assert extensions(site) == [EXTENSION]
+    assert compiled_in(site) == sorted(TARGETS)
     assert not list(site.rglob("*.c"))
-    assert (site / WORDS / "_running.pyi").is_file()
+    assert all((site / source).with_suffix(".pyi").is_file() for source in SOURCES)
     assert (site / "guardsteer" / "py.typed").is_file()
     (metadata,) = site.glob("*.dist-info/WHEEL")
     assert "Root-Is-Purelib: false" in metadata.read_text()
     seen = look(tmp_path, site)
-    assert (seen["extension"], seen["compiled"]) == (str(site / EXTENSION), True)
+    assert (seen["extensions"], seen["compiled"]) == ([str(site / target) for target in TARGETS], True)
 
 
 def test_without_a_working_compiler_the_wheel_is_pure_and_a_line_says_why(
@@ -169,14 +198,14 @@ def test_without_a_working_compiler_the_wheel_is_pure_and_a_line_says_why(
     (wheel,) = (tmp_path / "dist").iterdir()
     assert wheel.name.endswith("-py3-none-any.whl")
     (notice,) = notices(done)
-    assert "built without its extension" in notice
-    assert "Everything works without it" in notice
+    assert "built without its extensions" in notice
+    assert "Everything works without them" in notice
 
 
 @pytest.mark.parametrize(
-    ("compiling", "told"), [("require", "the extension cannot be built"), ("always", "auto, off, require")]
+    ("compiling", "told"), [("require", "the extensions cannot be built"), ("always", "auto, off, require")]
 )
-def test_an_extension_that_is_required_must_be_built(
+def test_extensions_that_are_required_must_be_built(
     checkout: Path, tmp_path: Path, compiling: str, told: str
 ) -> None:
     done = build(checkout, tmp_path, compiling, **BROKEN)
@@ -185,6 +214,27 @@ def test_an_extension_that_is_required_must_be_built(
     assert "GUARDSTEER_COMPILE" in notice
     assert told in notice
     assert not list(tmp_path.glob("dist/*.whl"))
+
+
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("broken", SOURCES, ids=EXTENSIONS)
+def test_where_one_extension_cannot_be_compiled_there_is_none(
+    checkout: Path, tmp_path: Path, broken: Path
+) -> None:
+    with (checkout / broken).open("a") as source:
+        source.write("#error cannot be compiled\n")
+    leave_old_builds(checkout)
+    done = build(checkout, tmp_path, "auto", "editable")
+    assert done.returncode == 0, done.stderr
+    assert compiled_in(checkout) == []
+    (notice,) = notices(done)
+    assert f"at {broken.name}" in notice
+    name, site = installed(checkout, tmp_path / "pure", "auto")
+    assert name.endswith("-py3-none-any.whl")
+    assert compiled_in(site) == []
+    done = build(checkout, tmp_path / "required", "require")
+    assert done.returncode != 0
+    assert not list(tmp_path.glob("required/dist/*.whl"))
 
 
 def test_from_a_checkout(repository: Path, tmp_path: Path, here: dict[str, list[str]]) -> None:
@@ -202,31 +252,31 @@ def test_from_an_editable_installation(checkout: Path, tmp_path: Path, here: dic
     assert seen["package"] == str(checkout / "guardsteer" / "__init__.py")
     assert seen["roots"] == [str(checkout)]
     assert (seen["names"], seen["readable"], seen["torch"]) == (here, True, False)
-    assert (seen["extension"], seen["compiled"]) == (None, False)
+    assert (seen["extensions"], seen["compiled"]) == ([None for _ in EXTENSIONS], False)
 
 
 @pytest.mark.usefixtures("compiler")
-def test_an_editable_installation_has_the_extension_beside_its_source(checkout: Path, tmp_path: Path) -> None:
+def test_an_editable_installation_has_extensions_beside_their_sources(checkout: Path, tmp_path: Path) -> None:
+    leave_old_builds(checkout)
     _, site = installed(checkout, tmp_path, "auto", "editable")
-    assert extensions(site) == []
-    assert extensions(checkout / "guardsteer") == [EXTENSION.removeprefix("guardsteer/")]
+    assert compiled_in(site) == []
+    assert compiled_in(checkout) == sorted(TARGETS)
     seen = look(tmp_path, site)
-    assert (seen["extension"], seen["compiled"]) == (str(checkout / EXTENSION), True)
+    assert (seen["extensions"], seen["compiled"]) == ([str(checkout / target) for target in TARGETS], True)
 
 
-def test_an_extension_of_an_earlier_build_does_not_stay_where_none_is_built(
+def test_extensions_of_an_earlier_build_do_not_stay_where_none_are_built(
     checkout: Path, tmp_path: Path
 ) -> None:
-    stale = checkout / EXTENSION
     for compiling in ("off", "auto"):
-        stale.write_bytes(b"made of a source that has changed since")
+        leave_old_builds(checkout)
         done = build(checkout, tmp_path, compiling, "editable", **BROKEN)
         assert done.returncode == 0, done.stderr
-        assert not stale.exists()
-    stale.write_bytes(b"made of a source that has changed since")
+        assert compiled_in(checkout) == []
+    leave_old_builds(checkout)
     (checkout / ".gitignore").unlink()
     _, site = installed(checkout, tmp_path / "pure", "off")
-    assert extensions(site) == []
+    assert compiled_in(site) == []
 
 
 def test_the_source_distribution_holds_what_a_build_needs(repository: Path, tmp_path: Path) -> None:
@@ -236,5 +286,6 @@ def test_the_source_distribution_holds_what_a_build_needs(repository: Path, tmp_
     for kind in ("classifiers", "policies", "vectors"):
         assert f"{kind}/README.md" in inside
     assert {"pyproject.toml", "Makefile", "constraints.txt", "LICENSE", "tests/conftest.py"} <= inside
-    assert {"hatch_build.py", f"{WORDS}/_running.c", f"{WORDS}/_running.pyi"} <= inside
+    needed = {path.as_posix() for source in SOURCES for path in (source, source.with_suffix(".pyi"))}
+    assert {"hatch_build.py"} | needed <= inside
     assert not [name for name in inside if name.endswith(".so")]
