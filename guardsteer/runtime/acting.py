@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from guardsteer.core.events import ActivationBegan, ActivationEnded, Event
-from guardsteer.core.policy import Mode, Operator, Policy
+from guardsteer.core.policy import FlagSpec, Mode, Operator, Policy
 from guardsteer.steer.composing import Composer
 
 __all__ = ["Acting", "LedgerKit"]
@@ -27,6 +27,10 @@ class LedgerKit:
     fallback_digest: str
     requested: Mapping[tuple[int, int], float]
     track: str = ""
+    _flags: dict[str, FlagSpec] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._flags.update((spec.name, spec) for spec in self.policy.flags)
 
     def rule(self, index: int) -> str:
         """Return a rule's id; empty for no rule."""
@@ -34,8 +38,10 @@ class LedgerKit:
 
     def threshold(self, flag: str, *, up: bool) -> float | None:
         """Return what a flag's signal crossed when it went up or down, or None."""
-        found = (spec.enter if up else spec.exit for spec in self.policy.flags if spec.name == flag)
-        return next(found, None)
+        spec = self._flags.get(flag)
+        if spec is None:
+            return None
+        return spec.enter if up else spec.exit
 
     def max_strength(self, vector: str) -> float | None:
         """Return a vector's bound, or None."""
@@ -60,6 +66,8 @@ class Acting:
     ``who`` are the fields that all events of the row share; ``chosen`` are the strengths that the request
     asked for and got, by vector.
     """
+
+    __slots__ = ("_chosen", "_kit", "_mode", "_open", "_who")
 
     def __init__(
         self,
@@ -102,7 +110,7 @@ class Acting:
                     continue
                 self._end(index, position - 1)
             if strength:
-                self._begin(index, rules[index], position, strengths, signals)
+                self._begin(index, rules[index], position, strengths, alphas, signals)
 
     def close(self, last: int) -> None:
         """End all activations; ``last`` is the last position at which something acted."""
@@ -110,7 +118,13 @@ class Acting:
             self._end(index, last)
 
     def _begin(
-        self, index: int, rule: int, position: int, strengths: _Strengths, signals: Sequence[float]
+        self,
+        index: int,
+        rule: int,
+        position: int,
+        strengths: _Strengths,
+        alphas: tuple[float, ...],
+        signals: Sequence[float],
     ) -> None:
         kit, slot, strength = self._kit, self._kit.composer.slots[index], strengths[index]
         operator: Operator = "subtract" if slot.operator == "add" and strength < 0 else slot.operator
@@ -119,7 +133,6 @@ class Acting:
         factor = min(cuts.get(point, 1.0) for point in slot.points) if slot.operator == "add" else 1.0
         if factor < 1.0:
             limits.append("budget")
-        alphas = kit.composer.alphas(index, strengths)
         self._open[index] = _Open(rule, position, strength, strength * factor, alphas, operator)
         kit.append(
             ActivationBegan(

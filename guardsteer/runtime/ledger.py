@@ -7,7 +7,7 @@ builds on it. Drafted tokens that were rejected, and beams that were dropped, ne
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Position
 from guardsteer.runtime.acting import Acting, LedgerKit
 from guardsteer.runtime.past import Taken
-from guardsteer.runtime.steps import Step, cleared, step_at
+from guardsteer.runtime.steps import Note, Step, cleared, step_at
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.would import Would
 
@@ -61,15 +61,24 @@ class Spans:
 class Ledger:
     """Tells one row's story to the journal, in order, each thing once."""
 
+    __slots__ = (
+        *("_acting", "_kit", "_late", "_plan", "_prompt", "_request", "_sequence", "_shadow", "_spans"),
+        *("_told", "_who", "_would"),
+    )
+
     def __init__(self, kit: LedgerKit, request: str, sequence: int, spans: Spans, terms: Terms) -> None:
         self._kit = kit
+        self._request, self._sequence = request, sequence
         self._who: dict[str, Any] = {"request": request, "sequence": sequence, "track": kit.track}
         self._spans = spans
         self._prompt = spans.runs[-1][1]
         self._told = -1
         self._acting = Acting(kit, self._who, "enforce", terms.chosen)
         self._shadow = Acting(kit, self._who, "shadow", terms.chosen)
-        self._would = Would(kit, self._prompt)
+        self._would = Would(kit, self._who, self._prompt)
+        # The plan of the newest step that was told; None where that is the prompt's, whose last token is
+        # not steered as generated ones are, and where all that acted has ended since.
+        self._plan: Plan | None = None
         self._late: dict[str, int] = {}
 
     def tell(self, newest: Step, last: int) -> bool:
@@ -77,19 +86,21 @@ class Ledger:
 
         Returns whether later steps have something to tell too.
         """
-        noted: list[Step] = []
-        more = False
+        told, more = self._told, False
+        noted: list[tuple[Step, Note]] = []
         step: Step | None = newest
-        while step is not None and step.index > self._told:
-            if step.note is not None:
+        while step is not None and step.index > told:
+            note = step.note
+            if note is not None:
                 if step.index <= last:
-                    noted.append(step)
+                    noted.append((step, note))
                 else:
                     more = True
             step = step.parent
-        self._told = max(self._told, last)
-        for step in reversed(noted):
-            self._tell_step(step)
+        if last > told:
+            self._told = last
+        for step, note in reversed(noted):
+            self._tell_step(step, note)
         return more
 
     def take_back(self, newest: Step, taken: Taken) -> None:
@@ -100,7 +111,8 @@ class Ledger:
         self.drop(newest, taken)
         self._kit.append(
             RowRevised(
-                **self._common(),
+                time_ns=time.time_ns(),
+                **self._who,
                 step=taken.step,
                 rule=self._kit.rule(taken.rule),
                 position=self._prompt + taken.kept,
@@ -113,18 +125,14 @@ class Ledger:
         """Tell all up to ``newest``, and end what acted on text that was taken back there."""
         self.tell(newest, taken.step)
         if taken.dropped:
-            position = self._prompt - 1 + newest.written
-            self._acting.close(position)
-            self._shadow.close(position)
+            self._close(newest)
             self._would.forget()
 
     def close(self, newest: Step, last: int) -> None:
         """End the activations that are still open; ``last`` is the last step whose pass chose a token."""
-        position = self._prompt - 1 + step_at(newest, last).written
-        self._acting.close(position)
-        self._shadow.close(position)
+        self._close(step_at(newest, last))
         for name in sorted(self._late):
-            self._caught_up(name, last + 1, self._common())
+            self._caught_up(name, last + 1, time.time_ns())
 
     def steered(self, newest: Step, last: int, without: range = range(0)) -> int:
         """Count the tokens that were chosen under steering: one for each pass from step 0 to ``last``.
@@ -144,46 +152,95 @@ class Ledger:
             step = step.parent if step.written else None
         return count
 
-    def _tell_step(self, step: Step) -> None:
-        note = step.note
-        if note is None:
-            return
-        common = self._common()
+    def _close(self, step: Step) -> None:
+        position = self._prompt - 1 + step.written
+        self._acting.close(position)
+        self._shadow.close(position)
+        self._plan = None
+
+    def _tell_step(self, step: Step, note: Note) -> None:
+        time_ns, plan, written = time.time_ns(), step.plan, step.written
         for name, incident in note.incidents:
-            self._befall(name, incident, step.index, common)
+            self._befall(name, incident, step.index, time_ns)
         for change in note.changes:
-            self._kit.append(_change_event(self._kit, change, step.index, common))
-        if step.plan.halt >= 0:
-            self._halt(step, common)
-        self._would.tell(step, common)
+            self._kit.append(self._change_event(change, step.index, time_ns))
+        if plan.halt >= 0:
+            self._halt(step, time_ns)
+        if plan is self._plan:
+            # What acts, and what would, goes on as it was told.
+            return
+        self._would.tell(step, time_ns)
         if step.parent is None:
             for first, _, kinds in self._spans.runs:
-                self._apply(step.plan, first, kinds, note.signals)
+                self._apply(plan, first, kinds, note.signals)
         else:
-            kinds = GENERATED if step.written else self._spans.runs[-1][2]
-            self._apply(step.plan, self._prompt - 1 + step.written, kinds, note.signals)
+            kinds = GENERATED if written else self._spans.runs[-1][2]
+            self._apply(plan, self._prompt - 1 + written, kinds, note.signals)
+        self._plan = plan if written else None
 
-    def _common(self) -> dict[str, Any]:
-        return {"time_ns": time.time_ns(), **self._who}
+    def _change_event(self, change: Any, step: int, time_ns: int) -> Event:
+        # Field by field: many flags turn, and a mapping with ** takes five times as long.
+        request, sequence, track = self._request, self._sequence, self._kit.track
+        kind, name, up, scores, mode, truth = change
+        if kind == "flag":
+            return FlagChanged(
+                time_ns=time_ns,
+                request=request,
+                sequence=sequence,
+                track=track,
+                step=step,
+                flag=name,
+                up=up,
+                score=scores,
+                threshold=self._kit.threshold(name, up=up),
+            )
+        if kind == "condition":
+            return ConditionChanged(
+                time_ns=time_ns,
+                request=request,
+                sequence=sequence,
+                track=track,
+                step=step,
+                condition=name,
+                truth=truth,
+                scores=scores,
+            )
+        event = RuleFired if up else RuleReleased
+        return event(
+            time_ns=time_ns,
+            request=request,
+            sequence=sequence,
+            track=track,
+            step=step,
+            rule=name,
+            scores=scores,
+            mode=mode,
+        )
 
-    def _befall(self, name: str, incident: Incident, step: int, common: Mapping[str, Any]) -> None:
+    def _befall(self, name: str, incident: Incident, step: int, time_ns: int) -> None:
         if incident.kind == "failed":
-            self._kit.append(ClassifierFailed(**common, step=step, classifier=name, error=incident.error))
+            error = incident.error
+            self._kit.append(
+                ClassifierFailed(time_ns=time_ns, **self._who, step=step, classifier=name, error=error)
+            )
         elif incident.kind == "late":
             self._late.setdefault(name, step)
         else:
-            self._caught_up(name, step, common)
+            self._caught_up(name, step, time_ns)
 
-    def _caught_up(self, name: str, until: int, common: Mapping[str, Any]) -> None:
+    def _caught_up(self, name: str, until: int, time_ns: int) -> None:
         # What was read again after a revision may have been late, or caught up, without telling.
         first = self._late.pop(name, until)
         if first < until:
-            self._kit.append(ClassifierLate(**common, step=first, classifier=name, until=until))
+            self._kit.append(
+                ClassifierLate(time_ns=time_ns, **self._who, step=first, classifier=name, until=until)
+            )
 
-    def _halt(self, step: Step, common: Mapping[str, Any]) -> None:
+    def _halt(self, step: Step, time_ns: int) -> None:
         self._kit.append(
             RowHalted(
-                **common,
+                time_ns=time_ns,
+                **self._who,
                 step=step.index,
                 rule=self._kit.rule(step.plan.halt),
                 position=self._prompt + min(cleared(step.parent), step.written),
@@ -206,14 +263,3 @@ def _differing(shadow: Plan, plan: Plan) -> tuple[float, ...]:
     """Return what would act beyond what does: 0.0 where the same rule decides."""
     decided = zip(shadow.strengths, shadow.rules, plan.rules, strict=True)
     return tuple(0.0 if rule == real else strength for strength, rule, real in decided)
-
-
-def _change_event(kit: LedgerKit, change: Any, step: int, common: Mapping[str, Any]) -> Event:
-    kind, name, up, scores, mode, truth = change
-    if kind == "flag":
-        threshold = kit.threshold(name, up=up)
-        return FlagChanged(**common, step=step, flag=name, up=up, score=scores, threshold=threshold)
-    if kind == "condition":
-        return ConditionChanged(**common, step=step, condition=name, truth=truth, scores=scores)
-    event = RuleFired if up else RuleReleased
-    return event(**common, step=step, rule=name, scores=scores, mode=mode)
