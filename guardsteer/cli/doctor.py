@@ -75,7 +75,7 @@ def _checks(model: Path | None, audit: Path | None) -> Iterator[Check]:
     yield _python()
     yield from map(_library, LIBRARIES)
     yield _threads()
-    yield _scorer()
+    yield from _compiled()
     yield from _assets()
     if audit is not None:
         yield _audit_directory(audit)
@@ -113,14 +113,17 @@ def _threads() -> Check:
     return Check("threads", True, f"torch uses {count} of {os.cpu_count()} processors", advice)
 
 
-def _scorer() -> Check:
-    """Tell which of the two scorers of words is in use; both give the same scores."""
+def _compiled() -> Iterator[Check]:
+    """Tell which of the parts that do the same in Python and in C are in use compiled."""
     from guardsteer.classify.words.kernel import compiled
+    from guardsteer.runtime.strides import STRIDE
 
-    if compiled():
-        return Check("scorer", True, "compiled")
     advice = "to have it compiled: a C compiler and Python's headers, then reinstall guardsteer"
-    return Check("scorer", True, "pure Python; the compiled one gives the same scores in less time", advice)
+    for name, found in (("scorer", compiled()), ("strides", STRIDE is not None)):
+        if found:
+            yield Check(name, True, "compiled")
+        else:
+            yield Check(name, True, "pure Python; compiled it does the same in less time", advice)
 
 
 def _assets() -> Iterator[Check]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import RuleSpec
+from guardsteer.rules.cells import cells_of
 from guardsteer.rules.channels import Channels
 from guardsteer.rules.codegen import initial_state, make_decide, make_sense
 from guardsteer.rules.draft import Draft
@@ -196,8 +197,9 @@ def _stage(draft: Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:
     told = reads.told(late)
     used = {draft.signal_index[flag.signal] for flag in flags}
     used.update(index for entry in told for _, index in entry.signals)
+    read = list(mine)[len(flags) :]
     return Stage(
-        sense=make_sense(flags, list(mine)[len(flags) :], draft.signal_index, reads.numbers, sorted(used)),
+        sense=make_sense(flags, read, draft.signal_index, reads.numbers, sorted(used)),
         decide=make_decide(
             bits.expressions, list(reads.before.values()), list(reads.within.values()) if late else ()
         ),
@@ -211,4 +213,5 @@ def _stage(draft: Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:
         clocks=tuple(bits.clocks),
         told=told,
         used=tuple(sorted(used)),
+        cells=cells_of(flags, [atom for atom, _ in read], draft.signal_index, used),
     )

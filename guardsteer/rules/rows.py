@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from guardsteer.core.plan import Plan
+from guardsteer.rules.cells import Calm
 from guardsteer.rules.codegen import Key, State
 from guardsteer.rules.planning import complete_plan, first_plan, with_shadow
 from guardsteer.rules.telling import NOTHING, Change, with_missing
@@ -38,6 +39,7 @@ class RowRules:
         "_revisions",
         "_sentences",
         "_setup",
+        "_stays",
         "_step",
         "_told",
         "_within",
@@ -46,6 +48,7 @@ class RowRules:
         "_within_key",
         "_within_plan",
         "_within_state",
+        "_within_stays",
         "_within_step",
         "changes",
     )
@@ -72,6 +75,8 @@ class RowRules:
         self._within_first: Plan | None = None
         self._late = Turned.initial(late) if late is not None else self._early
         self._within_plan: Plan | None = None
+        # The last step of each stage left everything as the one before it had.
+        self._stays = self._within_stays = False
         self.changes: Sequence[Change] = NOTHING
 
     @property
@@ -88,13 +93,13 @@ class RowRules:
         """
         self._step = step = self._step + 1
         self._sentences = sentences
-        self._before_state, key, total = self._before(
-            signals, self._before_state, step, self._fixed, sentences
-        )
+        old = self._before_state
+        self._before_state, key, total = self._before(signals, old, step, self._fixed, sentences)
         if total != total and self._told is not None:
             key = with_missing(key, signals, self._told[0])
         if key == self._before_key:
             self.changes = NOTHING
+            self._stays = old == self._before_state
             return self._plan  # type: ignore[return-value]  # a key is kept together with its plan
         return self._turn(key, signals)
 
@@ -102,7 +107,7 @@ class RowRules:
         """Take no step: a token that ends a text was read, at which nothing is decided."""
 
     def _turn(self, key: Key, signals: Sequence[float]) -> Plan:
-        program, old = self._program, self._early
+        program, old, self._stays = self._program, self._early, False
         now = Moment(self._step, self._sentences, signals, (), key)
         new, self.changes = turn(program.before, self._setup, old, now, self._revisions)
         self._early = new
@@ -135,13 +140,13 @@ class RowRules:
         if self._within is None or self._step < 0:
             raise RuntimeError("within() completes a step that before() began, in a program that has_within")
         self._within_step = step = self._step
-        self._within_state, key, total = self._within(
-            signals, self._within_state, step, self._fixed, self._sentences
-        )
+        old = self._within_state
+        self._within_state, key, total = self._within(signals, old, step, self._fixed, self._sentences)
         if total != total and self._told is not None:
             key = with_missing(key, signals, self._told[1])
         if key == self._within_key and self._early is self._within_base:
             self.changes = NOTHING
+            self._within_stays = old == self._within_state
             return self._within_plan  # type: ignore[return-value]  # a key is kept together with its plan
         return self._turn_within(key, signals)
 
@@ -149,6 +154,7 @@ class RowRules:
         program, early, first, stage = self._program, self._early, self._plan, self._program.within
         if stage is None or first is None:
             raise RuntimeError("within() completes a step that before() began")
+        self._within_stays = False
         now = Moment(self._step, self._sentences, signals, early.base, key)
         old, base = self._late, self._within_base
         new, self.changes = turn(stage, self._setup, old, now, self._revisions)
@@ -173,6 +179,31 @@ class RowRules:
         if self._within_plan is None or plan != self._within_plan:
             self._within_plan = plan
         return self._within_plan
+
+    def calm(self, signals: Sequence[float]) -> Calm | None:
+        """Return within which bounds the next ``before`` decides what the last one did with ``signals``.
+
+        Every score has to stay strictly within its bounds, and nothing else counts. None where something is
+        in motion, or counts besides.
+        """
+        cells, key, plan = self._program.before.cells, self._before_key, self._plan
+        if not self._stays or cells is None or key is None or plan is None:
+            return None
+        bounds = cells.around(signals, key)
+        return None if bounds is None else Calm(bounds, plan)
+
+    def calm_within(self, signals: Sequence[float]) -> Calm | None:
+        """Return the same of ``within``, as long as ``before`` decides what it did."""
+        late, key, plan = self._program.within, self._within_key, self._within_plan
+        stays = self._within_stays and self._within_base is self._early and self._within_step == self._step
+        if not stays or late is None or late.cells is None or key is None or plan is None:
+            return None
+        bounds = late.cells.around(signals, key)
+        return None if bounds is None else Calm(bounds, plan)
+
+    def stepped(self, steps: int) -> None:
+        """Count ``steps`` steps for which ``before`` was not asked, since all scores kept to their bounds."""
+        self._step += steps
 
     def revised(self, rule: int) -> None:
         """Note that rule number ``rule`` took text back, right after that was done.
@@ -200,6 +231,7 @@ class RowRules:
 
     def _look_again(self) -> None:
         self._before_key = self._within_key = self._within_base = None
+        self._stays = self._within_stays = False
         self._early = self._early._replace(acting=())
 
     def fork(self) -> RowRules:

@@ -17,7 +17,7 @@ from typing import Any
 
 from guardsteer.core.policy import FlagSpec
 
-__all__ = ["constants_of", "initial_values", "template_of"]
+__all__ = ["constants_of", "decisive", "initial_values", "template_of"]
 
 # The short forms are what nearly all flags are; the tests hold them to the same reference as the rest.
 _PLAIN = """
@@ -140,9 +140,21 @@ def _windowed(flag: FlagSpec) -> bool:
 
 def template_of(flag: FlagSpec) -> tuple[str, str]:
     """Return a flag's template and the letters of what it keeps."""
-    if flag.smooth is None and not _windowed(flag) and flag.cooldown <= 1 and flag.per == "token":
-        return _short(flag)
-    return _general(flag)
+    return _short(flag) if _is_short(flag) else _general(flag)
+
+
+def decisive(flag: FlagSpec) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the scores with which a flag compares while it is down, and while it is up.
+
+    For flags without smoothing. While a score stays on the same side of these, the flag does the same.
+    """
+    if not _is_short(flag):
+        return (flag.enter, flag.exit), (flag.enter, flag.exit)
+    return (flag.enter,), () if flag.latch else (flag.exit,)
+
+
+def _is_short(flag: FlagSpec) -> bool:
+    return flag.smooth is None and not _windowed(flag) and flag.cooldown <= 1 and flag.per == "token"
 
 
 def _short(flag: FlagSpec) -> tuple[str, str]:

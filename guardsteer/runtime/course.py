@@ -127,7 +127,7 @@ class Course:
                 row.rewind(with_written(row.step, own - 1).index)
             if cleared(row.step) < own:
                 self._stay[place] = row.read_last(token)
-        row.over = True
+        row.end()
 
     def final(self, place: int, own: list[int]) -> Final:
         """Return what a row comes to that has written ``own``, fallback included; it may still go on."""

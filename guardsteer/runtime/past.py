@@ -11,16 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardsteer.core.policy import ReviseSpec
-from guardsteer.core.sentences import SentenceCounter
-from guardsteer.runtime.feeding import FedState
-from guardsteer.runtime.fragile import Fragile
-from guardsteer.runtime.rowkit import Reading
+from guardsteer.runtime.hearing import Hearing
 from guardsteer.runtime.steps import Step
-from guardsteer.runtime.text import TextReader
 
 __all__ = ["Light", "Past", "Reach", "Taken"]
-
-_Active = list[tuple[Reading, FedState]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +74,13 @@ class Reach:
 
 
 class Past:
-    """The past of one row, as far as it can be needed again.
+    """The past of one row, as far as it can be needed again; ``heard`` has read the prompt alone."""
 
-    ``reader``, ``active`` and ``fragile`` have read the prompt and nothing else.
-    """
+    __slots__ = ("_anchors", "_heard", "_kept", "at", "reach")
 
-    __slots__ = ("_active", "_anchors", "_fragile", "_kept", "_reader", "at", "reach")
-
-    def __init__(
-        self, reach: Reach, first: Light, reader: TextReader, active: _Active, fragile: Fragile | None
-    ) -> None:
+    def __init__(self, reach: Reach, first: Light, heard: Hearing) -> None:
         self.reach = reach
-        self._reader, self._active, self._fragile = reader, active, fragile
+        self._heard = heard
         # The last token whose step was kept.
         self.at = -1
         # Oldest first.
@@ -101,8 +90,7 @@ class Past:
 
     def fork(self) -> Past:
         """Return an independent copy."""
-        reader, active, fragile, _ = self.read_again(())
-        copy = Past(self.reach, next(iter(self._kept.values())), reader, active, fragile)
+        copy = Past(self.reach, next(iter(self._kept.values())), self.read_again(()))
         copy.at, copy._kept, copy._anchors = self.at, dict(self._kept), list(self._anchors)
         return copy
 
@@ -148,24 +136,6 @@ class Past:
         self.at = kept - 1
         return light
 
-    def read_again(
-        self, tokens: Sequence[int]
-    ) -> tuple[TextReader, _Active, Fragile | None, SentenceCounter]:
+    def read_again(self, tokens: Sequence[int]) -> Hearing:
         """Return what has read the prompt and ``tokens``, with the sentences that ended in these."""
-        reader, sentences = self._reader.fork(), SentenceCounter()
-        pieces = [reader.push(token) for token in tokens]
-        for piece in pieces:
-            sentences.push(piece)
-        text = "".join(pieces)
-        active: _Active = []
-        for reading, asked in self._active:
-            try:
-                state = asked.fork()
-                if text:
-                    state.push(text)
-            except Exception:
-                # It raised at this text before, which was told then.
-                continue
-            active.append((reading, state))
-        fragile = None if self._fragile is None else self._fragile.read_again(text)
-        return reader, active, fragile, sentences
+        return self._heard.read_again(tokens)

@@ -23,6 +23,9 @@ class Resting:
         """Return the idle plan."""
         return self._idle
 
+    def calm(self, _: Sequence[float]) -> None:
+        """Return None: there are no scores that could keep to bounds."""
+
     def skip(self) -> None:
         """Do nothing."""
 

@@ -13,16 +13,13 @@ from typing import Any
 
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import ReviseSpec
-from guardsteer.core.sentences import SentenceCounter
-from guardsteer.runtime.beginning import befall, begin_reading
-from guardsteer.runtime.feeding import FedState
-from guardsteer.runtime.fragile import Befallen, Fragile
+from guardsteer.runtime.hearing import Hearing
 from guardsteer.runtime.past import Light, Past, Reach, Taken
 from guardsteer.runtime.probing import FAR, ProbeBank
 from guardsteer.runtime.rowkit import Reading, RowKit
 from guardsteer.runtime.steps import Note, Step, cleared, tokens_of, unsteer
+from guardsteer.runtime.strides import DECIDED, READ, Pace
 from guardsteer.runtime.terms import Terms
-from guardsteer.runtime.text import TextReader
 
 __all__ = ["Note", "Reading", "Row", "RowKit", "Step"]
 
@@ -34,9 +31,9 @@ class Row:
     """
 
     __slots__ = (
-        *("_active", "_again", "_closing", "_engine", "_fragile", "_holding", "_incidents", "_kit", "_lost"),
-        *("_past", "_reader", "_root", "_saved", "_sentences", "_signals", "_waits", "acts", "dropped"),
-        *("group", "halt_step", "index", "news", "over", "prompt_key", "prompt_tokens", "step"),
+        *("_again", "_closing", "_engine", "_heard", "_holding", "_kit", "_lost", "_past", "_root", "_saved"),
+        *("_pace", "_waits", "acts", "dropped", "group", "halt_step", "index", "news", "over", "prompt_key"),
+        *("prompt_tokens", "step"),
     )
 
     def __init__(
@@ -65,37 +62,41 @@ class Row:
         self.news = True
         self._again = False
         self._closing = closing
-        self._incidents: list[Befallen] = []
         self._saved: dict[int, tuple[Any, ...]] = {}
-        self._signals: list[float] = [0.0] * kit.program.n_signals
-        self._reader = TextReader(kit.vocabulary)
-        self._sentences = SentenceCounter()
-        self._active: list[tuple[Reading, FedState]] = []
-        self._fragile: Fragile | None = None
+        self._heard = heard = Hearing(kit)
         # Probes that give no number at present.
         self._lost: frozenset[str] = frozenset()
         self._holding = False
         self._engine = kit.start(context, terms)
         self._waits = kit.program.has_within and terms.mode != "off"
         if terms.mode != "off":
-            begun = begin_reading(kit, self._reader, prompt, user, self._signals)
-            self._active, self._fragile, self._incidents = begun.active, begun.fragile, begun.incidents
+            heard.begin(kit, prompt, user)
         self._past: Past | None = None
         rules = (kit.revising if self.acts else {}) if revising is None else revising
         if rules:
-            first = Light(None, self._engine.fork(), tuple(self._signals), self._lost)
-            self._past = Past(Reach.of(rules), first, self._reader.fork(), *self._readers())
+            first = Light(None, self._engine.fork(), tuple(heard.signals), self._lost)
+            self._past = Past(Reach.of(rules), first, heard.fork())
+        plain = heard.fragile is None and not kit.counting and not kit.joining.within
+        self._pace = Pace(able=plain and self._past is None)
         self.step = self._root = Step(None, 0, -1, hash(tuple(prompt)), kit.idle, 0)
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
-        self._settle(self.step, self._engine.before(self._signals))
+        self._settle(self.step, self._engine.before(heard.signals))
 
     def advance(self, token: int) -> None:
         """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
+        parent, stride = self.step, self._pace.stride
+        if stride is not None:
+            done = stride.advance(self, token)
+            if done == DECIDED:
+                return
+            self._pace.stir(self._engine, short=done == READ)
+            if done == READ:
+                self._decide(self.step, parent)
+                return
         if self._past is not None and not self._again:
-            self._past.keep(self.step, self._engine, self._signals, self._lost)
+            self._past.keep(self.step, self._engine, self._heard.signals, self._lost)
         self.index = index = self.index + 1
-        parent = self.step
         if self._again and index == self.dropped:
             self._ask_again()
             return
@@ -113,44 +114,42 @@ class Row:
             self.news = True
             self._engine.skip()
             return
-        signals, text = self._signals, self._reader.push(token)
-        if text:
-            if kit.counting:
-                ended = self._sentences.ended
-                self._sentences.push(text)
-                if self._sentences.ended > ended:
-                    # A token may end a sentence and begin another, as " The" does; then it belongs to that.
-                    step.anchor = step.written - self._sentences.begun
-            for reading, state in self._active:
-                try:
-                    state.read_into(text, signals, reading.first)
-                except Exception as error:
-                    self._break(reading, error)
-        if self._fragile is not None:
-            self._incidents += self._fragile.read(text, signals)
-        engine = self._engine
-        plan = engine.before(signals, self._sentences.ended)
+        self._heard.hear(token, step)
+        self._decide(step, parent)
+
+    def _decide(self, step: Step, parent: Step) -> None:
+        """Decide the step behind ``parent``, whose text was read, as far as text alone does."""
+        engine, heard = self._engine, self._heard
+        plan = engine.before(heard.signals, heard.sentences.ended)
         if self._holding:
             plan = parent.plan if parent.plan.revise < 0 else replace(parent.plan, revise=-1)
         step.complete = not self._waits
         settled = (self._waits or (plan is parent.plan and parent.parent is not None)) and not self._again
-        if settled and not engine.changes and not self._incidents and plan.halt < 0:
+        if settled and not engine.changes and not heard.incidents and plan.halt < 0:
             step.plan = plan
+            if step.complete and not self._holding:
+                self._pace.take(engine, heard, self._closing, waits=False)
         else:
             self._settle(step, plan)
 
     def complete(self, step: Step, probes: ProbeBank, products: Sequence[float]) -> None:
         """Finish the newest step with what the probes read, a number for each of their slots."""
+        stride = self._pace.stride
+        if stride is not None:
+            if stride.complete(step, products[0]):
+                return
+            self._engine.stepped(stride.tell())
         step.complete = True
         if 0 <= self.halt_step < step.index:
             return
-        only, signals = probes.only, self._signals
+        only, heard = probes.only, self._heard
+        signals = heard.signals
         # The comparison is false for nan too.
         if only >= 0 and not self._lost and (logit := products[0] + probes.biases[0]) > -FAR:
             signals[only] = 1.0 / (1.0 + exp(-logit))
         else:
             self._lost, told = probes.fill(signals, products, self._lost)
-            self._incidents += told
+            heard.incidents += told
         for joined in self._kit.joining.within:
             joined.fill(signals, ())
         if self.halt_step >= 0:
@@ -159,13 +158,18 @@ class Row:
         plan = step.plan if self._holding else engine.within(signals)
         parent = step.parent
         same = parent is not None and plan is parent.plan and parent.parent is not None
-        if same and not engine.changes and not self._incidents and step.note is None:
+        if same and not engine.changes and not heard.incidents and step.note is None:
             step.plan = plan
+            if not self._holding and not self._lost:
+                if stride is None:
+                    self._pace.take(engine, heard, self._closing, waits=True)
+                self._pace.expect(engine, heard, probes)
         else:
             self._settle(step, plan)
 
     def _settle(self, step: Step, plan: Plan) -> None:
         if plan.halt >= 0:
+            self._pace.stir(self._engine)
             self.halt_step = step.index
             plan = Plan(self._kit.idle.strengths, plan.rules, plan.halt)
         parent = step.parent
@@ -173,22 +177,27 @@ class Row:
             # The prompt's last token is not steered as generated ones are, so its plan is one of its own.
             plan = replace(plan)
         step.plan = plan
-        changes = self._engine.changes
+        changes, heard = self._engine.changes, self._heard
         edge = plan.halt >= 0 or (
             step.complete and (parent is None or parent.index == 0 or plan is not parent.plan)
         )
         if self._again:
             # All that acted was told as ended with the text that was taken back.
             self._again, edge = not step.complete, True
-        if changes or edge or self._incidents:
+        if changes or edge or heard.incidents:
             kept = step.note or Note((), ())
-            incidents = (*kept.incidents, *self._incidents)
-            step.note = Note((*kept.changes, *changes), tuple(self._signals), incidents)
-            self._incidents = []
+            incidents = (*kept.incidents, *heard.told())
+            step.note = Note((*kept.changes, *changes), tuple(heard.signals), incidents)
             self.news = True
+
+    def end(self) -> None:
+        """Decide nothing from here on: something else has ended the row."""
+        self._pace.stir(self._engine)
+        self.over = True
 
     def silence(self, first: int, *, halt: bool) -> None:
         """Undo what steps from ``first`` on decided to steer: nothing may be now. ``halt`` ends the row."""
+        self._pace.stir(self._engine)
         if unsteer(self.step, first, self._kit.idle.strengths):
             self.news = True
         if halt and self.acts and self.halt_step < 0:
@@ -199,17 +208,13 @@ class Row:
 
         ``starting``: no pass has begun yet, so there is nothing to keep; nothing is steered or ended then.
         """
+        self._pace.stir(self._engine)
         self._holding = holding
         if holding and starting:
             self.halt_step = -1
             self.step.plan = self._kit.idle
             self.step.note = self.step.note or Note((), ())
             self.news = True
-
-    def _break(self, reading: Reading, error: Exception) -> None:
-        """Count a classifier that raised as missing from here on."""
-        self._active = [entry for entry in self._active if entry[0] is not reading]
-        self._incidents.append(befall(reading, error, self._signals))
 
     # --- taking text back ----------------------------------------------------------------------
 
@@ -249,7 +254,7 @@ class Row:
         """Decide the prompt's step anew: all that was written was taken back."""
         root = self.step
         step = self.step = Step(root, self.index, -1, root.key, self._kit.idle, 0)
-        plan = self._engine.before(self._signals, self._sentences.ended)
+        plan = self._engine.before(self._heard.signals, self._heard.sentences.ended)
         step.complete = not self._waits
         self._settle(step, plan)
 
@@ -260,7 +265,7 @@ class Row:
         if past is None or self.over or self.halt_step >= 0:
             return self.step.written + 1
         if not self._again and past.at != self.step.written:
-            past.keep(self.step, self._engine, self._signals, self._lost)
+            past.keep(self.step, self._engine, self._heard.signals, self._lost)
         return past.floor
 
     def read_last(self, token: int) -> int:
@@ -285,22 +290,18 @@ class Row:
         self.step = light.step or self._root
         self._engine = light.engine.fork()
         tokens = [token for token in tokens_of(self.step) if token not in self._closing]
-        self._reader, self._active, self._fragile, self._sentences = past.read_again(tokens)
-        self._signals, self._lost = list(light.signals), light.lost
-        self._incidents = []
-
-    def _readers(self) -> tuple[list[tuple[Reading, FedState]], Fragile | None]:
-        active = [(reading, state.fork()) for reading, state in self._active]
-        return active, None if self._fragile is None else self._fragile.fork()
+        self._heard, self._lost = past.read_again(tokens), light.lost
+        self._heard.signals = list(light.signals)
 
     # --- forks and rewinds ---------------------------------------------------------------------
 
     def fork(self) -> Row:
         """Return an independent row with the same past, for a beam that splits."""
+        self._pace.stir(self._engine)
         copy = Row.__new__(Row)
         for name in _SHARED:
             setattr(copy, name, getattr(self, name))
-        copy._saved = {}
+        copy._saved, copy._pace = {}, self._pace.fork()
         copy._past = None if self._past is None else self._past.fork()
         copy._load(self._state())
         return copy
@@ -312,6 +313,7 @@ class Row:
 
     def save(self) -> None:
         """Keep the state at the present step, so that ``rewind`` can come back to it."""
+        self._pace.stir(self._engine)
         self._saved[self.step.index] = (self.step, *self._state())
 
     def forget(self) -> None:
@@ -323,24 +325,19 @@ class Row:
         saved = self._saved.get(index)
         if saved is None:
             return False
+        self._pace.stir(self._engine)
         self.step = saved[0]
         self.index = index
         self._load(saved[1:])
         return True
 
     def _state(self) -> tuple[Any, ...]:
-        read = (self._engine.fork(), self._reader.fork(), *self._readers())
-        return (*read, self._sentences.fork(), list(self._signals), self._lost, self.halt_step)
+        return self._engine.fork(), self._heard.fork(), self._lost, self.halt_step
 
     def _load(self, state: tuple[Any, ...]) -> None:
-        self._engine, self._reader, self._active, self._fragile = state[:4]
-        self._sentences, self._signals, self._lost, self.halt_step = state[4:]
-        self._incidents = []
+        self._engine, self._heard, self._lost, self.halt_step = state
 
 
-_OWN = {
-    *("_active", "_engine", "_fragile", "_incidents", "_lost", "_past", "_reader", "_saved", "_sentences"),
-    *("_signals", "halt_step"),
-}
+_OWN = {"_engine", "_heard", "_lost", "_pace", "_past", "_saved", "halt_step"}
 _SHARED = tuple(name for name in Row.__slots__ if name not in _OWN)
 """What a fork takes over as it is."""

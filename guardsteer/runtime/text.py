@@ -136,6 +136,11 @@ class TextReader:
         self._recent: list[int] = []
         self._shown = ""
 
+    @property
+    def known(self) -> dict[int, str | None] | None:
+        """What tokens say that are read without a look at what came before; None while one is awaited."""
+        return None if self._pending or self._vocabulary.windowed else self._known
+
     def push(self, token: int) -> str:
         """Append ``token`` and return the new text, which may be empty or end an earlier character."""
         if not self._pending:

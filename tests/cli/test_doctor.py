@@ -25,7 +25,7 @@ def test_a_sound_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
     status, seen = checks(capsys)
     assert status == 0
     assets = {"assets", "classifiers", "policies", "vectors", "encoders/all-MiniLM-L6-v2 in float32"}
-    assert {"python", "threads", "scorer", *assets, *doctor.LIBRARIES} == set(seen)
+    assert {"python", "threads", "scorer", "strides", *assets, *doctor.LIBRARIES} == set(seen)
 
 
 def test_the_libraries_are_those_that_the_package_requires(repository: Path) -> None:
@@ -51,14 +51,19 @@ def test_a_missing_library_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 @pytest.mark.parametrize(("compiled", "told"), [(True, "compiled"), (False, "pure Python")])
-def test_the_scorer_in_use_is_told_and_pure_python_is_well_too(
+def test_what_is_in_use_compiled_is_told_part_by_part_and_pure_python_is_well_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], compiled: bool, told: str
 ) -> None:
-    monkeypatch.setattr("guardsteer.classify.words.kernel.compiled", lambda: compiled)
-    status, seen = checks(capsys)
-    assert status == 0
-    assert str(seen["scorer"]["detail"]).startswith(told)
-    assert ("C compiler" in str(seen["scorer"]["advice"])) == (not compiled)
+    parts: dict[str, tuple[str, object]] = {
+        "scorer": ("guardsteer.classify.words.kernel.compiled", lambda: compiled),
+        "strides": ("guardsteer.runtime.strides.STRIDE", object if compiled else None),
+    }
+    for name, (where, what) in parts.items():
+        monkeypatch.setattr(where, what)
+        status, seen = checks(capsys)
+        assert status == 0
+        assert str(seen[name]["detail"]).startswith(told)
+        assert ("C compiler" in str(seen[name]["advice"])) == (not compiled)
 
 
 def test_an_asset_root_that_is_absent_fails(

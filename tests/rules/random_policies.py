@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -134,6 +135,19 @@ def policies(draw: st.DrawFn) -> Policy:
         vectors=tuple(VectorSpec(name, "v", max_strength=draw(caps)) for name in VECTORS),
         binding=Binding(rules=tuple((f"r{i}", modes[i]) for i in range(count) if modes[i] != "enforce")),
     )
+
+
+ELSEWHERE = ("step < 4", "s.b > request.share")
+"""Conditions under which nothing is ever calm."""
+
+
+@st.composite
+def calm_policies(draw: st.DrawFn) -> Policy:
+    """Return any policy that sees no more of scores than on which side of some numbers they are."""
+    policy = draw(policies())
+    flags = tuple(replace(flag, smooth=None, per="token") for flag in policy.flags)
+    rules = tuple(replace(rule, when="f0 && f1") if rule.when in ELSEWHERE else rule for rule in policy.rules)
+    return replace(policy, flags=flags, rules=rules)
 
 
 def policy_of(**fields: Any) -> Policy:

@@ -56,6 +56,9 @@ class Player:
         self._step += 1
         return self._now
 
+    def calm(self, *_: Any) -> None:
+        """Return None: plans change with the step alone."""
+
     def skip(self) -> None:
         """Pass over a step at which nothing was decided."""
         self.before()
