@@ -16,11 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 __all__ = ["SKIPPED", "Figure", "Taken", "figure", "lockstep"]
+
+_Name = TypeVar("_Name")
 
 _BLOCK = 16
 _DRAWS = 400
@@ -75,8 +77,8 @@ class _Lane(threading.Thread):
 
 
 def lockstep(
-    lanes: Mapping[str, Callable[..., Any]], arguments: Mapping[str, Any], seed: int
-) -> dict[str, Taken]:
+    lanes: Mapping[_Name, Callable[..., Any]], arguments: Mapping[str, Any], seed: int
+) -> dict[_Name, Taken]:
     """Return what each lane's steps took; all are called with ``arguments``. Raises what one raised."""
     threads = {name: _Lane(generate, arguments) for name, generate in lanes.items()}
     order, draw = list(threads.values()), random.Random(seed)

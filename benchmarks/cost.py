@@ -1,16 +1,18 @@
 """What a guard adds to a step of ``generate``: against the bare model, step by step in turn, one thread.
 
-``python -m benchmarks.cost [--rounds 16] [--tokens 64] [--pieces] [--batch-1] [--processes N] [--json]``. A
-random Llama of 15M parameters with a vocabulary of 32,000 words, that is made to say words as frequent as a
-language's. ``full`` is a policy with 20 rules, 3 text classifiers (word and character n-grams), 1 probe and
-2 vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is the same policy where no
-rule holds; ``still`` is a policy of one pattern that is never found. ``bare again`` is the bare model once
-more: what it differs by is noise. Every figure is a median over pairs of steps taken within milliseconds of
-each other (``_lockstep`` has how), with an interval of 95 %; ``CPU`` is processor time of the whole
-process, which other processes disturb less. What an audit's writing thread takes falls on all lanes alike
-there, so whole calls are taken in turn too (``_whole``), which is noisier. ``--pieces`` adds policies
-that have one part more each. ``--processes`` measures batch 1 alone in so many fresh processes: the median
-of their medians, the lowest and the highest.
+``python -m benchmarks.cost [--rounds 8] [--tokens 64] [--twins 3] [--pieces] [--batch-1] [--processes N]
+[--json]``. A random Llama of 15M parameters with a vocabulary of 32,000 words, that is made to say words as
+frequent as a language's. ``full`` is a policy with 20 rules, 3 text classifiers (word and character
+n-grams), 1 probe and 2 vectors on 3 blocks, steering at every step, with an audit on disk. ``idle`` is the
+same policy where no rule holds; ``still`` is a policy of one pattern that is never found. ``bare again`` is
+the bare model once more: what it differs by is noise. Each of these is there several times (``--twins``),
+with the same weights and modules of its own, and a step counts as the median of its twins': equal models in
+one process differ by up to 50 us a step, for as long as it lives. Every figure is a median over pairs of
+steps taken within milliseconds of each other (``_lockstep`` has how), with an interval of 95 %; ``CPU`` is
+processor time of the whole process, which other processes disturb less. What an audit's writing thread
+takes falls on all lanes alike there, so whole calls are taken in turn too (``_whole``), which is noisier.
+``--pieces`` adds policies that have one part more each. ``--processes`` measures batch 1 alone in so many
+fresh processes: the median of their medians, the lowest and the highest.
 
 Then what the text's length costs. ``reply`` is ``full`` with classifiers that read the generation alone:
 behind a long prompt it tells that from what the model's longer context leaves of the processor's cache.
@@ -31,7 +33,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from operator import sub
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -43,6 +45,9 @@ from benchmarks._whole import whole
 BARE, AGAIN = "bare", "bare again"
 POLICIES = ("still", "idle", "full")
 PIECES = ("still", "one", "two", "three", "probed", "idle", "full")
+
+Lane: TypeAlias = tuple[str, int]
+"""What generates, and which of its twins."""
 
 _PROMPT = 32
 
@@ -59,19 +64,21 @@ class Added:
 
 
 def compare(
-    made: Setting, rows: int, tokens: int, rounds: int, names: tuple[str, ...] = POLICIES
+    made: Setting, rows: int, tokens: int, rounds: int, twins: int, names: tuple[str, ...] = POLICIES
 ) -> dict[str, Any]:
     """Return what each policy adds to a step, and to a request, at a batch of ``rows``."""
-    with _lanes(made, names) as lanes:
-        found: dict[str, Taken] = {name: Taken() for name in lanes}
-        requests: dict[str, list[float]] = {name: [] for name in lanes}
+    with _lanes(made, names, twins) as lanes:
+        kinds = list(dict.fromkeys(kind for kind, _ in lanes))
+        found: dict[str, Taken] = {kind: Taken() for kind in kinds}
+        requests: dict[str, list[float]] = {kind: [] for kind in kinds}
         for turn in range(rounds):
             took = lockstep(lanes, _arguments(made, rows, said(made, tokens + 1, turn), turn), turn)
             asked = _requests(lanes, made, rows, turn)
-            for name in lanes:
-                found[name].wall_s += took[name].wall_s
-                found[name].cpu_s += took[name].cpu_s
-                requests[name].append(asked[name])
+            for kind in kinds:
+                same = [lane for lane in lanes if lane[0] == kind]
+                found[kind].wall_s += _middle([took[lane].wall_s for lane in same])
+                found[kind].cpu_s += _middle([took[lane].cpu_s for lane in same])
+                requests[kind].append(statistics.median(asked[lane] for lane in same))
     bare = found[BARE]
     return {
         "rows": rows,
@@ -86,14 +93,21 @@ def compare(
     }
 
 
+def _middle(steps: Sequence[Sequence[float]]) -> list[float]:
+    """Return the median of each step over twins."""
+    return [statistics.median(step) for step in zip(*steps, strict=True)]
+
+
 @contextmanager
-def _lanes(made: Setting, names: tuple[str, ...]) -> Iterator[dict[str, Callable[..., Any]]]:
-    """Give the bare model twice and a guard for each policy, which have been used before."""
+def _lanes(made: Setting, names: tuple[str, ...], twins: int) -> Iterator[dict[Lane, Callable[..., Any]]]:
+    """Give the bare model twice and a guard for each policy, ``twins`` of each; all have been used before."""
     with ExitStack() as stack:
-        lanes: dict[str, Callable[..., Any]] = {BARE: made.twin().model.generate}
-        lanes[AGAIN] = made.twin().model.generate
-        for name in names:
-            lanes[name] = stack.enter_context(made.twin().guard(name)).generate
+        lanes: dict[Lane, Callable[..., Any]] = {}
+        for twin in range(twins):
+            lanes[BARE, twin] = made.twin().model.generate
+            lanes[AGAIN, twin] = made.twin().model.generate
+            for name in names:
+                lanes[name, twin] = stack.enter_context(made.twin().guard(name)).generate
         # As in a server that has run for a while: each word has been read, most pairs of words have not.
         lockstep(lanes, _arguments(made, 1, known_words(made)), 0)
         yield lanes
@@ -101,9 +115,10 @@ def _lanes(made: Setting, names: tuple[str, ...]) -> Iterator[dict[str, Callable
 
 def calls_in_turn(made: Setting, tokens: int, rounds: int) -> dict[str, Figure]:
     """Return what each policy adds to a step in us, its threads included, at a batch of one."""
-    with _lanes(made, POLICIES) as lanes:
+    with _lanes(made, POLICIES, twins=1) as lanes:
+        alone = {kind: generate for (kind, _), generate in lanes.items()}
         return whole(
-            lanes, lambda turn: _arguments(made, 1, said(made, tokens + 1, turn), turn), rounds, BARE
+            alone, lambda turn: _arguments(made, 1, said(made, tokens + 1, turn), turn), rounds, BARE
         )
 
 
@@ -119,16 +134,16 @@ def _arguments(made: Setting, rows: int, words: Sequence[int], turn: int = 0) ->
 
 
 def _requests(
-    lanes: Mapping[str, Callable[..., Any]], made: Setting, rows: int, turn: int
-) -> dict[str, float]:
+    lanes: Mapping[Lane, Callable[..., Any]], made: Setting, rows: int, turn: int
+) -> dict[Lane, float]:
     """Return how many seconds a request for one token took in each lane."""
     # Another prompt than that of the steps, whose words have been read.
     arguments = _arguments(made, rows, said(made, 1, turn), 10_000 + turn)
-    found: dict[str, float] = {}
-    for name in random.Random(turn).sample(list(lanes), len(lanes)):
+    found: dict[Lane, float] = {}
+    for lane in random.Random(turn).sample(list(lanes), len(lanes)):
         begun = time.perf_counter()
-        lanes[name](**arguments)
-        found[name] = time.perf_counter() - begun
+        lanes[lane](**arguments)
+        found[lane] = time.perf_counter() - begun
     return found
 
 
@@ -144,10 +159,10 @@ def _added(own: Taken, bare: Taken, asked_s: list[float], rows: int) -> Added:
     )
 
 
-def spread(processes: int, rounds: int, tokens: int) -> dict[str, Any]:
+def spread(processes: int, rounds: int, tokens: int, twins: int) -> dict[str, Any]:
     """Measure batch 1 in fresh processes; return median, lowest and highest of each figure's medians."""
     words = [sys.executable, "-m", "benchmarks.cost", "--batch-1", "--json"]
-    words += ["--rounds", str(rounds), "--tokens", str(tokens)]
+    words += ["--rounds", str(rounds), "--tokens", str(tokens), "--twins", str(twins)]
     runs = [
         json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)["batch_1"]
         for _ in range(processes)
@@ -197,26 +212,29 @@ def _as_json(results: Mapping[str, Any]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--twins", type=int, default=3, help="of each way of generating")
     parser.add_argument("--pieces", action="store_true", help="policies that have one part more each")
     parser.add_argument("--batch-1", action="store_true", help="measure batch 1 alone")
     parser.add_argument("--processes", type=int, metavar="N", help="batch 1 in N fresh processes")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     if given.processes:
-        figures = spread(given.processes, given.rounds, given.tokens)
+        figures = spread(given.processes, given.rounds, given.tokens, given.twins)
         print(json.dumps(figures, indent=None if given.json else 2))
         return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         made = setting(Path(name))
         names = PIECES if given.pieces else POLICIES
-        results: dict[str, Any] = {"batch_1": compare(made, 1, given.tokens, given.rounds, names)}
+        results: dict[str, Any] = {
+            "batch_1": compare(made, 1, given.tokens, given.rounds, given.twins, names)
+        }
         if not given.json:
             print(show(results["batch_1"]), flush=True)
         if not given.batch_1:
-            results["batch_32"] = compare(made, 32, given.tokens, max(1, given.rounds // 4))
+            results["batch_32"] = compare(made, 32, given.tokens, max(1, given.rounds // 4), given.twins)
             results["calls_in_turn_us_step"] = calls_in_turn(made, given.tokens, 3 * given.rounds)
             results["text_length"] = text_length(made, given.tokens, given.rounds)
     if given.json:

@@ -7,6 +7,7 @@ from guardsteer.host.capture import capture, capture_points
 from guardsteer.host.fingerprint import Fingerprint, difference, fingerprint
 from guardsteer.host.gaps import Gap, check_retraction, put_gaps, windows_of
 from guardsteer.host.hooks import HookSet, HookSpec, attach
+from guardsteer.host.lengths import CacheLength
 from guardsteer.host.outputs import hidden_of, with_hidden
 from guardsteer.host.points import SITES, Point, outputs_of_blocks, point_at
 from guardsteer.host.selftest import check_steering
@@ -16,6 +17,7 @@ from guardsteer.host.turns import RenderedChat, Turn, render_chat
 
 __all__ = [
     "SITES",
+    "CacheLength",
     "Fingerprint",
     "Gap",
     "Heads",

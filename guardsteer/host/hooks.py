@@ -19,6 +19,9 @@ from guardsteer.host.outputs import hidden_of, with_hidden
 
 __all__ = ["HookSet", "HookSpec", "attach"]
 
+# A name of this module is at hand; one of torch's, among thousands, comes from memory again at every step.
+_Tensor = torch.Tensor
+
 
 @dataclass(frozen=True, slots=True)
 class HookSpec:
@@ -71,7 +74,7 @@ class _Around:
                 args, kwargs = changed
             return self.__wrapped__(*args, **kwargs)
         output = self.__wrapped__(*args, **kwargs)
-        if type(output) is torch.Tensor:
+        if type(output) is _Tensor:
             changed = function(output)
             return output if changed is None else changed
         changed = function(hidden_of(output))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import RuleSpec
-from guardsteer.rules.cells import cells_of
+from guardsteer.rules.cells import grid_of
 from guardsteer.rules.channels import Channels
 from guardsteer.rules.codegen import initial_state, make_decide, make_sense
 from guardsteer.rules.draft import Draft
@@ -213,5 +213,5 @@ def _stage(draft: Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:
         clocks=tuple(bits.clocks),
         told=told,
         used=tuple(sorted(used)),
-        cells=cells_of(flags, [atom for atom, _ in read], draft.signal_index, used),
+        grid=grid_of(flags, [atom for atom, _ in read], draft.signal_index, used),
     )

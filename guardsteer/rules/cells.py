@@ -18,16 +18,16 @@ from guardsteer.rules.syntax import Compare, Constant, FlagRef, Member, Operand,
 from guardsteer.rules.temporal import decisive
 from guardsteer.rules.truth import Atom
 
-__all__ = ["Bound", "Calm", "Cells", "cells_of"]
+__all__ = ["Calm", "Cell", "Grid", "grid_of"]
 
-Bound: TypeAlias = tuple[int, float, float]
-"""The index of a signal, and the two numbers strictly between which its score has to stay."""
+Cell: TypeAlias = tuple[int, float, float]
+"""The index of a signal, and the two numbers strictly between which its score stands."""
 
 
 class Calm(NamedTuple):
-    """The bounds within which a stage's next step decides what its last one did, and that plan."""
+    """The cells within which a stage's next step decides what its last one did, and that plan."""
 
-    bounds: tuple[Bound, ...]
+    cells: tuple[Cell, ...]
     plan: Plan
 
 
@@ -41,15 +41,15 @@ class _Flag(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class Grid:
     """What a stage compares scores with: the signals that count, and for some the numbers, and flags."""
 
     signals: tuple[int, ...]
     numbers: tuple[tuple[int, float], ...]
     flags: tuple[_Flag, ...]
 
-    def around(self, signals: Sequence[float], key: Sequence[bool]) -> tuple[Bound, ...] | None:
-        """Return the bounds around ``signals``; None where a score is missing or is one of the numbers.
+    def around(self, signals: Sequence[float], key: Sequence[bool]) -> tuple[Cell, ...] | None:
+        """Return the cells around ``signals``; None where a score is missing or is one of the numbers.
 
         ``key`` is what the stage came to with them: first of all, which flags are up.
         """
@@ -68,10 +68,10 @@ class Cells:
         return tuple((index, lows[index], highs[index]) for index in self.signals)
 
 
-def cells_of(
+def grid_of(
     flags: Sequence[FlagSpec], atoms: Iterable[Atom], signal_index: Mapping[str, int], used: Iterable[int]
-) -> Cells | None:
-    """Return the cells of a stage; None where it sees more of the scores, or anything beside them.
+) -> Grid | None:
+    """Return the grid of a stage; None where it sees more of the scores, or anything beside them.
 
     ``used`` are the signals whose absence counts, compared or not.
     """
@@ -90,7 +90,7 @@ def cells_of(
         _Flag(place, signal_index[flag.signal], *decisive(flag)) for place, flag in enumerate(flags)
     )
     counting = {*used, *(index for index, _ in numbers), *(flag.signal for flag in found)}
-    return Cells(tuple(sorted(counting)), tuple(sorted(numbers)), found)
+    return Grid(tuple(sorted(counting)), tuple(sorted(numbers)), found)
 
 
 def _compared(atom: Atom) -> tuple[str, tuple[float, ...]] | None:

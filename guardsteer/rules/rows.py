@@ -181,28 +181,28 @@ class RowRules:
         return self._within_plan
 
     def calm(self, signals: Sequence[float]) -> Calm | None:
-        """Return within which bounds the next ``before`` decides what the last one did with ``signals``.
+        """Return within which cells the next ``before`` decides what the last one did with ``signals``.
 
-        Every score has to stay strictly within its bounds, and nothing else counts. None where something is
+        Every score has to stay strictly within its cell, and nothing else counts. None where something is
         in motion, or counts besides.
         """
-        cells, key, plan = self._program.before.cells, self._before_key, self._plan
-        if not self._stays or cells is None or key is None or plan is None:
+        grid, key, plan = self._program.before.grid, self._before_key, self._plan
+        if not self._stays or grid is None or key is None or plan is None:
             return None
-        bounds = cells.around(signals, key)
-        return None if bounds is None else Calm(bounds, plan)
+        cells = grid.around(signals, key)
+        return None if cells is None else Calm(cells, plan)
 
     def calm_within(self, signals: Sequence[float]) -> Calm | None:
         """Return the same of ``within``, as long as ``before`` decides what it did."""
         late, key, plan = self._program.within, self._within_key, self._within_plan
         stays = self._within_stays and self._within_base is self._early and self._within_step == self._step
-        if not stays or late is None or late.cells is None or key is None or plan is None:
+        if not stays or late is None or late.grid is None or key is None or plan is None:
             return None
-        bounds = late.cells.around(signals, key)
-        return None if bounds is None else Calm(bounds, plan)
+        cells = late.grid.around(signals, key)
+        return None if cells is None else Calm(cells, plan)
 
     def stepped(self, steps: int) -> None:
-        """Count ``steps`` steps for which ``before`` was not asked, since all scores kept to their bounds."""
+        """Count ``steps`` steps for which ``before`` was not asked, since all scores kept to their cells."""
         self._step += steps
 
     def revised(self, rule: int) -> None:

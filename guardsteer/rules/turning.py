@@ -9,7 +9,7 @@ from itertools import compress
 from typing import NamedTuple, TypeAlias
 
 from guardsteer.core.policy import Mode, ReviseSpec
-from guardsteer.rules.cells import Cells
+from guardsteer.rules.cells import Grid
 from guardsteer.rules.codegen import Decide, Fixed, Key, Sense, State
 from guardsteer.rules.planning import Action, Actions, Fired
 from guardsteer.rules.telling import (
@@ -40,7 +40,7 @@ class Stage:
     ``actions`` and ``rules`` go with the decided bits: what each sets off, and which rule it says to
     fire or not, as number, name and signals (None: another bit of the same rule does). ``steers`` says
     which bit is a rule's steering, ``clocks`` which bits have schedules, ``used`` which signals count.
-    ``cells`` says between which scores nothing can turn, None where that depends on more.
+    ``grid`` says between which scores nothing can turn, None where that depends on more.
     """
 
     sense: Sense
@@ -55,7 +55,7 @@ class Stage:
     clocks: tuple[int, ...]
     told: tuple[Told, ...]
     used: tuple[int, ...]
-    cells: Cells | None
+    grid: Grid | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ static PyObject *name_step, *name_index, *name_key, *name_written, *name_plan, *
 typedef struct {
     Py_ssize_t signal;
     double low, high;
-} Bound;
+} Cell;
 
 enum { HELD = 7, GIVEN = 6, NO_SIGNAL = -1 };
 
@@ -49,23 +49,23 @@ typedef struct {
     PyObject *reads; /* for each classifier a tuple: its reading, its state's read_into, its first signal */
     Py_ssize_t steps, untold;
     int waits;   /* whether a probe completes what text decides */
-    Bound probe; /* what its score has to keep to; of NO_SIGNAL while that is not known */
+    Cell probe; /* what its score has to keep to; of NO_SIGNAL while that is not known */
     double bias;
     Py_ssize_t count;
-    Bound bounds[1];
+    Cell cells[1];
 } Stride;
 
 /* --- a step ----------------------------------------------------------------------------------------------- */
 
-/* Whether a row's score keeps to its bound; -1 with an error set where there is no such score. */
+/* Whether a row's score keeps to its cell; -1 with an error set where there is no such score. */
 static int
-keeps_to(PyObject *signals, const Bound *bound)
+keeps_to(PyObject *signals, const Cell *cell)
 {
-    PyObject *given = PyList_GetItem(signals, bound->signal);
+    PyObject *given = PyList_GetItem(signals, cell->signal);
     double score = given == NULL ? -1.0 : PyFloat_AsDouble(given);
     if (score == -1.0 && PyErr_Occurred())
         return -1;
-    return bound->low < score && score < bound->high;
+    return cell->low < score && score < cell->high;
 }
 
 static PyObject *
@@ -176,7 +176,7 @@ stride_advance(PyObject *given, PyObject *const *items, Py_ssize_t count)
     int keeps = step == NULL ? -1 : PyUnicode_GetLength(text) ? read_all(self, text) : 1;
     Py_DECREF(text);
     for (Py_ssize_t place = 0; keeps == 1 && place < self->count; place++)
-        keeps = keeps_to(self->signals, &self->bounds[place]);
+        keeps = keeps_to(self->signals, &self->cells[place]);
     if (keeps == 1) {
         self->steps++;
         self->untold++;
@@ -196,7 +196,7 @@ stride_complete(PyObject *given, PyObject *const *items, Py_ssize_t count)
         PyErr_SetString(PyExc_TypeError, "expected a step and a product");
         return NULL;
     }
-    Bound probe = self->probe;
+    Cell probe = self->probe;
     self->probe.signal = NO_SIGNAL;
     double logit = PyFloat_AsDouble(items[1]);
     if (logit == -1.0 && PyErr_Occurred())
@@ -220,14 +220,14 @@ stride_complete(PyObject *given, PyObject *const *items, Py_ssize_t count)
 /* --- the type --------------------------------------------------------------------------------------------- */
 
 static int
-bound_of(PyObject *given, Bound *bound)
+cell_of(PyObject *given, Cell *cell)
 {
     if (!PyTuple_Check(given)) {
-        PyErr_SetString(PyExc_TypeError, "a bound is a tuple");
+        PyErr_SetString(PyExc_TypeError, "a cell is a tuple");
         return -1;
     }
-    return PyArg_ParseTuple(given, "ndd;a bound is a signal's index and two numbers", &bound->signal, &bound->low,
-                            &bound->high)
+    return PyArg_ParseTuple(given, "ndd;a cell is a signal's index and two numbers", &cell->signal, &cell->low,
+                            &cell->high)
                ? 0
                : -1;
 }
@@ -248,14 +248,14 @@ is_reads(PyObject *reads)
 static PyObject *
 stride_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    PyObject *held[HELD], *reads, *bounds;
+    PyObject *held[HELD], *reads, *cells;
     int waits;
     if (keywords != NULL && PyDict_Size(keywords)) {
         PyErr_SetString(PyExc_TypeError, "takes no keyword arguments");
         return NULL;
     }
     if (!PyArg_ParseTuple(args, "OO!OO!OOO!O!p", &held[0], &PyDict_Type, &held[1], &held[2], &PyList_Type, &held[3],
-                          &held[4], &held[5], &PyTuple_Type, &reads, &PyTuple_Type, &bounds, &waits))
+                          &held[4], &held[5], &PyTuple_Type, &reads, &PyTuple_Type, &cells, &waits))
         return NULL;
     held[GIVEN] = held[4];
     if (!PyFrozenSet_Check(held[2])) {
@@ -264,7 +264,7 @@ stride_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     }
     if (!is_reads(reads))
         return NULL;
-    Py_ssize_t count = PyTuple_Size(bounds);
+    Py_ssize_t count = PyTuple_Size(cells);
     Stride *self = (Stride *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, count);
     if (self == NULL)
         return NULL;
@@ -278,7 +278,7 @@ stride_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     self->waits = waits;
     self->probe.signal = NO_SIGNAL;
     for (Py_ssize_t place = 0; place < count; place++)
-        if (bound_of(PyTuple_GetItem(bounds, place), &self->bounds[place]) < 0) {
+        if (cell_of(PyTuple_GetItem(cells, place), &self->cells[place]) < 0) {
             Py_DECREF(self);
             return NULL;
         }
@@ -289,9 +289,9 @@ static PyObject *
 stride_expect(PyObject *given, PyObject *args)
 {
     Stride *self = (Stride *)given;
-    PyObject *plan, *bound;
+    PyObject *plan, *cell;
     double bias;
-    if (!PyArg_ParseTuple(args, "OOd", &plan, &bound, &bias) || bound_of(bound, &self->probe) < 0)
+    if (!PyArg_ParseTuple(args, "OOd", &plan, &cell, &bias) || cell_of(cell, &self->probe) < 0)
         return NULL;
     PyObject *former = self->late;
     Py_INCREF(plan);
@@ -328,7 +328,7 @@ static PyMethodDef stride_methods[] = {
      "Begin the row's next step with a token; return UNREAD, READ or DECIDED."},
     {"complete", (PyCFunction)(void (*)(void))stride_complete, METH_FASTCALL,
      "Finish a step with what the probe read; return whether that is all there is to do."},
-    {"expect", stride_expect, METH_VARARGS, "Say which plan a probe completes steps to while its score keeps to a bound."},
+    {"expect", stride_expect, METH_VARARGS, "Say which plan a probe completes steps to while its score keeps to a cell."},
     {"tell", stride_tell, METH_NOARGS, "Return how many steps were decided that were not told yet."},
     {NULL, NULL, 0, NULL},
 };
@@ -339,7 +339,7 @@ static PyMemberDef stride_members[] = {
 };
 
 static PyType_Slot stride_slots[] = {
-    {Py_tp_doc, "A row while its scores keep to their bounds."},
+    {Py_tp_doc, "A row while its scores keep to their cells."},
     {Py_tp_new, stride_new},
     {Py_tp_dealloc, stride_dealloc},
     {Py_tp_methods, stride_methods},
@@ -349,8 +349,8 @@ static PyType_Slot stride_slots[] = {
 
 static PyType_Spec stride_spec = {
     .name = "guardsteer.runtime._strides.Stride",
-    .basicsize = offsetof(Stride, bounds),
-    .itemsize = sizeof(Bound),
+    .basicsize = offsetof(Stride, cells),
+    .itemsize = sizeof(Cell),
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = stride_slots,
 };

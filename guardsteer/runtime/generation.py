@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from guardsteer.errors import HostError, UnsupportedError
-from guardsteer.host import Point, point_at
+from guardsteer.host import CacheLength, Point, point_at
 from guardsteer.runtime.columns import catch_up, complete_all, match
 from guardsteer.runtime.laying import Layer
 from guardsteer.runtime.ledger import Ledger, Spans
@@ -55,7 +55,7 @@ class Generation:
         *("_past", "_end", "_fresh", "visited", "_due", "_dark", "_unlogged", "_steady", "rows", "width"),
         *("beams", "beside", "_blackout", "_switch", "_layer", "cuts", "quiet", "rests", "wanted", "course"),
         *("_reads", "_probes", "_behind", "_probed", "points", "_ending", "ledgers", "history", "_reordered"),
-        *("pushes", "_early", "_late"),
+        *("pushes", "_early", "_late", "_length"),
     )
 
     def __init__(
@@ -90,6 +90,7 @@ class Generation:
         self._steady = False
         # Nothing is done from here on in this pass; nothing was in the one before either.
         self.quiet = self.rests = False
+        self._length = CacheLength()
         self._past = -1
         self._end = 0
         self._fresh = 0
@@ -129,7 +130,7 @@ class Generation:
                 "a forward pass without input_ids: its text cannot be read; pass input_ids"
             )
         count, columns = input_ids.shape
-        past = 0 if cache is None else int(cache.get_seq_length())
+        past = self._length.of(cache)
         end = past + columns
         if count != len(self.rows) or (past <= self._past if cache is not None else end < self.width):
             raise UnsupportedError(

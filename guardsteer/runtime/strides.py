@@ -68,18 +68,14 @@ class Pace:
         if calm is not None and known is not None and STRIDE is not None:
             reads = tuple((reading, state.read_into, reading.first) for reading, state in heard.active)
             self.stride = STRIDE(
-                Step, known, closing, heard.signals, calm.plan, heard.lose, reads, calm.bounds, waits
+                Step, known, closing, heard.signals, calm.plan, heard.lose, reads, calm.cells, waits
             )
 
     def expect(self, rules: Any, heard: Hearing, probes: ProbeBank) -> None:
         """Let the stride complete steps by itself too, where the one probe may well decide what it did."""
         calm = rules.calm_within(heard.signals) if self.stride is not None and probes.only >= 0 else None
-        if (
-            calm is not None
-            and self.stride is not None
-            and [each[0] for each in calm.bounds] == [probes.only]
-        ):
-            self.stride.expect(calm.plan, calm.bounds[0], probes.biases[0])
+        if calm is not None and self.stride is not None and [each[0] for each in calm.cells] == [probes.only]:
+            self.stride.expect(calm.plan, calm.cells[0], probes.biases[0])
 
     def stir(self, rules: Any, *, short: bool = False) -> None:
         """Go on without a stride; ``short``: wait a while before the next, where this one was short."""

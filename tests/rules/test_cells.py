@@ -1,4 +1,4 @@
-"""While all scores keep to their bounds, a step decides what the one before did, and may be left out."""
+"""While all scores keep to their cells, a step decides what the one before did, and may be left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from guardsteer.core.policy import FlagSpec, Policy, RuleSpec, ScheduleSpec, Smoothing, SteerSpec
 from guardsteer.rules import RowRules, compile_policy
-from guardsteer.rules.cells import Bound
+from guardsteer.rules.cells import Cell
 from tests.rules.random_policies import OUTPUTS, calm_policies, contexts, policies, policy_of
 from tests.rules.support import NAN
 
@@ -21,9 +21,9 @@ NEAR = (0.0, 0.1, 0.25, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 1.0, NAN)
 streams = st.lists(st.tuples(*[st.sampled_from(NEAR)] * 3, st.integers(1, 9)), min_size=1, max_size=8)
 
 
-def keeps(bounds: Sequence[Bound], signals: Sequence[float]) -> bool:
-    """Tell whether signals keep to bounds."""
-    return all(low < signals[index] < high for index, low, high in bounds)
+def keeps(cells: Sequence[Cell], signals: Sequence[float]) -> bool:
+    """Tell whether signals keep to cells."""
+    return all(low < signals[index] < high for index, low, high in cells)
 
 
 def scores_of(moves: Sequence[tuple[float, float, float, int]]) -> list[list[float]]:
@@ -33,7 +33,7 @@ def scores_of(moves: Sequence[tuple[float, float, float, int]]) -> list[list[flo
 
 @settings(max_examples=600, deadline=None)
 @given(calm_policies() | calm_policies() | policies(), streams, contexts, st.booleans(), st.booleans())
-def test_a_step_within_bounds_may_be_left_out(
+def test_a_step_within_cells_may_be_left_out(
     policy: Policy,
     moves: list[tuple[float, float, float, int]],
     context: dict[str, Any],
@@ -49,7 +49,7 @@ def test_a_step_within_bounds_may_be_left_out(
     for signals in scores_of(moves):
         first = asked.before(signals)
         told = list(asked.changes)
-        if early is not None and keeps(early.bounds, signals):
+        if early is not None and keeps(early.cells, signals):
             lazy.stepped(1)
             skipped += 1
             assert first == early.plan
@@ -61,7 +61,7 @@ def test_a_step_within_bounds_may_be_left_out(
         if program.has_within:
             last = asked.within(signals)
             told = list(asked.changes)
-            if late is not None and keeps(late.bounds, signals):
+            if late is not None and keeps(late.cells, signals):
                 skipped += 1
                 assert last == late.plan
                 assert not told
@@ -85,46 +85,46 @@ def row_of(when: str, *flags: FlagSpec) -> RowRules:
     return compile_policy(policy_of(flags=flags, rules=(rule,)), OUTPUTS).start()
 
 
-def bounds_after(row: RowRules, *scores: float) -> tuple[Bound, ...] | None:
-    """Return the first signal's bounds behind some scores of it."""
+def cells_after(row: RowRules, *scores: float) -> tuple[Cell, ...] | None:
+    """Return the first signal's cells behind some scores of it."""
     signals = [0.0, 0.5, 0.5]
     for score in scores:
         signals[0] = score
         row.before(signals)
     calm = row.calm(signals)
-    return None if calm is None else calm.bounds
+    return None if calm is None else calm.cells
 
 
 def test_a_flag_that_is_down_is_bounded_by_what_raises_it_alone() -> None:
-    assert bounds_after(row_of("f0", flag()), 0.4, 0.4) == ((0, -math.inf, 0.6),)
+    assert cells_after(row_of("f0", flag()), 0.4, 0.4) == ((0, -math.inf, 0.6),)
 
 
 def test_a_flag_that_is_up_is_bounded_by_what_lowers_it_alone() -> None:
-    assert bounds_after(row_of("f0", flag()), 0.9, 0.5, 0.5) == ((0, 0.3, math.inf),)
+    assert cells_after(row_of("f0", flag()), 0.9, 0.5, 0.5) == ((0, 0.3, math.inf),)
 
 
 def test_a_latched_flag_that_is_up_is_bounded_by_nothing_but_must_have_its_score() -> None:
     row = row_of("f0", flag(latch=True))
-    assert bounds_after(row, 0.9, 0.1, 0.1) == ((0, -math.inf, math.inf),)
+    assert cells_after(row, 0.9, 0.1, 0.1) == ((0, -math.inf, math.inf),)
 
 
 def test_a_flag_that_counts_is_calm_once_it_has_counted() -> None:
     row = row_of("f0", flag(hold=3))
-    found = [bounds_after(row, score) for score in (0.9, 0.9, 0.9, 0.9, 0.9)]
+    found = [cells_after(row, score) for score in (0.9, 0.9, 0.9, 0.9, 0.9)]
     assert found == [None, None, None, ((0, 0.3, math.inf),), ((0, 0.3, math.inf),)]
 
 
 def test_a_comparison_bounds_on_both_sides() -> None:
     row = row_of("s.a > 0.2 && s.a < 0.8 || s.a == 0.9")
-    assert bounds_after(row, 0.5, 0.5) == ((0, 0.2, 0.8),)
+    assert cells_after(row, 0.5, 0.5) == ((0, 0.2, 0.8),)
 
 
 def test_a_score_on_a_number_is_never_calm() -> None:
-    assert bounds_after(row_of("s.a > 0.2"), 0.2, 0.2, 0.2) is None
+    assert cells_after(row_of("s.a > 0.2"), 0.2, 0.2, 0.2) is None
 
 
 def test_a_missing_score_is_never_calm() -> None:
-    assert bounds_after(row_of("s.a > 0.2"), NAN, NAN, NAN) is None
+    assert cells_after(row_of("s.a > 0.2"), NAN, NAN, NAN) is None
 
 
 def test_nothing_is_calm_where_more_than_the_sides_of_scores_counts() -> None:
@@ -136,7 +136,7 @@ def test_nothing_is_calm_where_more_than_the_sides_of_scores_counts() -> None:
         row_of("s.a > s.b"),
         row_of("s.a > request.share"),
     ):
-        assert bounds_after(row, 0.4, 0.4, 0.4, 0.4) is None
+        assert cells_after(row, 0.4, 0.4, 0.4, 0.4) is None
 
 
 def test_a_schedule_in_motion_is_not_calm() -> None:

@@ -205,7 +205,7 @@ def stride_in(driven: Driven) -> Any:
 
 
 @compiled
-def test_a_token_whose_scores_keep_to_their_bounds_is_decided_in_the_stride() -> None:
+def test_a_token_whose_scores_keep_to_their_cells_is_decided_in_the_stride() -> None:
     driven = calm_row()
     stride = stride_in(driven)
     before = driven.row.step
@@ -216,7 +216,7 @@ def test_a_token_whose_scores_keep_to_their_bounds_is_decided_in_the_stride() ->
 
 
 @compiled
-def test_a_token_whose_scores_leave_their_bounds_is_read_and_not_decided() -> None:
+def test_a_token_whose_scores_leave_their_cells_is_read_and_not_decided() -> None:
     driven = calm_row()
     assert stride_in(driven).advance(driven.row, TOKENS["f"]) == READ
     assert driven.row._heard.signals[0] == SCORES["f"]
@@ -259,7 +259,7 @@ def own_stride(driven: Driven, **changed: Any) -> Any:
         "plan": plan,
         "lose": heard.lose,
         "reads": tuple((reading, state.read_into, reading.first) for reading, state in heard.active),
-        "bounds": ((0, 0.4, 0.6),),
+        "cells": ((0, 0.4, 0.6),),
         "waits": False,
     }
     return STRIDE(*{**given, **changed}.values())
@@ -274,10 +274,10 @@ def own_stride(driven: Driven, **changed: Any) -> Any:
         ({"signals": (0.0,)}, "list"),
         ({"reads": []}, "tuple"),
         ({"reads": ((1, 2),)}, "a read is"),
-        ({"bounds": [(0, 0.4, 0.6)]}, "tuple"),
-        ({"bounds": (0,)}, "a bound is"),
-        ({"bounds": ((0, 0.4),)}, "a bound is"),
-        ({"bounds": ((0, "low", 0.6),)}, "must be real number"),
+        ({"cells": [(0, 0.4, 0.6)]}, "tuple"),
+        ({"cells": (0,)}, "a cell is"),
+        ({"cells": ((0, 0.4),)}, "a cell is"),
+        ({"cells": ((0, "low", 0.6),)}, "must be real number"),
     ],
 )
 def test_a_stride_of_anything_else_is_refused(changed: dict[str, Any], message: str) -> None:
@@ -286,10 +286,10 @@ def test_a_stride_of_anything_else_is_refused(changed: dict[str, Any], message: 
 
 
 @compiled
-def test_a_bound_of_a_signal_that_there_is_not_is_an_error() -> None:
+def test_a_cell_of_a_signal_that_there_is_not_is_an_error() -> None:
     driven = calm_row()
     with pytest.raises(IndexError):
-        own_stride(driven, bounds=((99, 0.0, 1.0),)).advance(driven.row, TOKENS["c"])
+        own_stride(driven, cells=((99, 0.0, 1.0),)).advance(driven.row, TOKENS["c"])
     stride = own_stride(driven, waits=True)
     stride.expect(driven.row.step.plan, (99, 0.0, 1.0), 0.0)
     with pytest.raises(IndexError):
@@ -318,8 +318,8 @@ def test_a_stride_is_asked_with_two_things(given: tuple[int, ...]) -> None:
         (math.inf, False),
     ],
 )
-def test_a_probe_completes_a_step_while_its_score_keeps_to_its_bound(product: float, done: bool) -> None:
-    """The bias counts, and once a score has left its bound nothing is expected any more."""
+def test_a_probe_completes_a_step_while_its_score_keeps_to_its_cell(product: float, done: bool) -> None:
+    """The bias counts, and once a score has left its cell nothing is expected any more."""
     driven = calm_row()
     stride, step = own_stride(driven, waits=True), Step(driven.row.step, 9, 9, 9, driven.row.step.plan, 9)
     other = Plan((0.0, 0.0), (-1, -1))
@@ -358,7 +358,7 @@ def test_a_stride_keeps_nothing_that_it_does_not_hold() -> None:
             assert stride.complete(row.step, 0.1)
             row.step = held
         with pytest.raises(TypeError):
-            own_stride(driven, plan=plan, reads=reads, bounds=(0,))
+            own_stride(driven, plan=plan, reads=reads, cells=(0,))
     del stride, held
     assert [sys.getrefcount(each) for each in watched] == before
 
