@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +16,11 @@ import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+import guardsteer
+from guardsteer.classify.probe import Probe
 from guardsteer.core.plan import Plan
 from guardsteer.core.policy import Policy, ReviseSpec, RuleSpec, SteerSpec
+from guardsteer.host import fingerprint
 from guardsteer.rules import compile_policy
 from guardsteer.runtime import strides
 from guardsteer.runtime.probing import PlacedProbe, ProbeBank
@@ -22,8 +28,10 @@ from guardsteer.runtime.row import Reading, Row, RowKit, Step
 from guardsteer.runtime.strides import DECIDED, READ, UNREAD
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import Vocabulary
+from tests.models import WIDTH, tiny
 from tests.rules.random_policies import OUTPUTS, calm_policies, policy_of
-from tests.runtime.harness import byte_tokenizer
+from tests.runtime.harness import byte_tokenizer, policy_file, random_vector
+from tests.runtime.telling import PROMPTS, kinds, run, told
 
 STRIDE = strides.STRIDE
 compiled = pytest.mark.skipif(STRIDE is None, reason="the extension was not built here")
@@ -384,3 +392,87 @@ def test_a_short_stride_is_not_tried_again_at_once() -> None:
         driven.do("token", "f", 0.0)
         taken.append(driven.row._pace.stride is not None)
     assert taken == [False] * 8 + [True] * 4
+
+
+_HARD = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.runtime.test_strides import TOKENS, calm_row
+import gc
+for turn in range(3):
+    gc.collect()
+    begun = sys.getallocatedblocks()
+    for _ in range(20):
+        driven = calm_row()
+        for number in range(40):
+            driven.do("token", "cdcdcdcdfcd"[number % 11], 0.1)
+        driven.do("!", "", 0.0)
+        driven.do("fork", "", 0.0)
+        del driven
+gc.collect()
+print(sys.getallocatedblocks() - begun)
+"""
+
+
+@compiled
+def test_strides_keep_to_their_memory_and_give_it_back() -> None:
+    """Under Python's debugging allocator, which finds writes past the end and what is used after its end."""
+    root = os.fspath(pytest.importorskip("tests").__path__[0]).removesuffix("tests")
+    found = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "ignore", "-c", _HARD.format(root=root)],
+        env={**os.environ, "PYTHONMALLOC": "debug"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert int(found.stdout) < 500
+
+
+POLICY = """
+guardsteer: 1
+name: strides
+classifiers: {never: {literals: [qqqqqq], on: all}, probe: {use: ./probe, on: all}}
+flags: {high: {signal: probe.score, enter: 0.5, exit: 0.4}}
+vectors: {one: {use: ./none, blocks: [1]}}
+rules: [{id: push, when: high && never.match < 0.5, add: {vector: one, strength: 0.5}}]
+"""
+
+
+@compiled
+def test_a_generation_goes_on_in_strides_and_says_and_tells_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few of its steps are decided one by one; tokens and audit are those of a guard without strides."""
+    model, tokenizer = tiny("llama"), byte_tokenizer()
+    weight = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(5))
+    given: dict[str, Any] = {"fingerprint": fingerprint(model, tokenizer).digest, "digest": "b3:" + "0" * 64}
+    probe = Probe(name="probe", outputs=("score",), block=0, weight=weight, bias=torch.zeros(1), **given)
+    given = {"vectors": {"one": random_vector(model, tokenizer, "one", (1,), seed=1)}}
+    given["classifiers"] = {"probe": probe}
+    decided: list[Step] = []
+    decide = Row._decide
+
+    def counted(row: Row, step: Step, parent: Step) -> None:
+        decided.append(step)
+        decide(row, step, parent)
+
+    monkeypatch.setattr(Row, "_decide", counted)
+    found = []
+    for stride in (STRIDE, None):
+        monkeypatch.setattr(strides, "STRIDE", stride)
+        folder = tmp_path / str(stride)
+        folder.mkdir()
+        policy = policy_file(folder, POLICY)
+        with guardsteer.wrap(model, tokenizer, policy=policy, audit=folder / "log", **given) as guard:
+            # The second time every token was met before.
+            for turn in "ab":
+                decided.clear()
+                said = run(
+                    guard, PROMPTS[:2], max_new_tokens=40, guard=[{"request": turn}, {"request": turn * 2}]
+                )
+        events = [event for name in ("b", "bb") for event in told(folder, name)]
+        found.append((said, [event for event in events if not event["kind"].startswith("Request")]))
+        assert (len(decided) < 20) is (stride is not None)
+    assert found[0] == found[1]
+    assert "ActivationBegan" in kinds(found[0][1])
