@@ -213,5 +213,5 @@ def _stage(draft: Draft, reads: _Reads, bits: _Bits, *, late: bool) -> Stage:
         clocks=tuple(bits.clocks),
         told=told,
         used=tuple(sorted(used)),
-        grid=grid_of(flags, [atom for atom, _ in read], draft.signal_index, used),
+        grid=grid_of(flags, [atom for atom, _ in read], draft.signal_index),
     )

@@ -68,14 +68,10 @@ class Grid:
         return tuple((index, lows[index], highs[index]) for index in self.signals)
 
 
-def grid_of(
-    flags: Sequence[FlagSpec], atoms: Iterable[Atom], signal_index: Mapping[str, int], used: Iterable[int]
-) -> Grid | None:
-    """Return the grid of a stage; None where it sees more of the scores, or anything beside them.
-
-    ``used`` are the signals whose absence counts, compared or not.
-    """
+def grid_of(flags: Sequence[FlagSpec], atoms: Iterable[Atom], signal_index: Mapping[str, int]) -> Grid | None:
+    """Return the grid of a stage; None where it sees more of the scores, or anything beside them."""
     numbers: set[tuple[int, float]] = set()
+    counting = {signal_index[flag.signal] for flag in flags}
     for atom in atoms:
         if isinstance(atom, FlagRef):
             continue
@@ -83,13 +79,13 @@ def grid_of(
         if compared is None:
             return None
         name, cuts = compared
+        counting.add(signal_index[name])
         numbers.update((signal_index[name], cut) for cut in cuts)
     if any(flag.smooth is not None or flag.per == "sentence" for flag in flags):
         return None
     found = tuple(
         _Flag(place, signal_index[flag.signal], *decisive(flag)) for place, flag in enumerate(flags)
     )
-    counting = {*used, *(index for index, _ in numbers), *(flag.signal for flag in found)}
     return Grid(tuple(sorted(counting)), tuple(sorted(numbers)), found)
 
 
