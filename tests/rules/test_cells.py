@@ -119,6 +119,12 @@ def test_a_comparison_bounds_on_both_sides() -> None:
     assert cells_after(row, 0.5, 0.5) == ((0, 0.2, 0.8),)
 
 
+def test_the_nearest_of_all_numbers_bounds() -> None:
+    """Whether it is a flag's or a comparison's."""
+    assert cells_after(row_of("f0 && s.a > 0.5", flag()), 0.9, 0.7, 0.7) == ((0, 0.5, math.inf),)
+    assert cells_after(row_of("f0 || s.a < 0.5", flag()), 0.4, 0.4) == ((0, -math.inf, 0.5),)
+
+
 def test_a_score_on_a_number_is_never_calm() -> None:
     assert cells_after(row_of("s.a > 0.2"), 0.2, 0.2, 0.2) is None
 
