@@ -108,6 +108,12 @@ def test_a_latched_flag_that_is_up_is_bounded_by_nothing_but_must_have_its_score
     assert cells_after(row, 0.9, 0.1, 0.1) == ((0, -math.inf, math.inf),)
 
 
+def test_a_flag_that_remembers_more_is_bounded_by_both_its_thresholds() -> None:
+    for more in ({"after": 2, "of_last": 3}, {"cooldown": 3}):
+        assert cells_after(row_of("f0", flag(**more)), *[0.9] * 6) == ((0, 0.6, math.inf),)
+        assert cells_after(row_of("f0", flag(**more)), *[0.4] * 6) == ((0, 0.3, 0.6),)
+
+
 def test_a_flag_that_counts_is_calm_once_it_has_counted() -> None:
     row = row_of("f0", flag(hold=3))
     found = [cells_after(row, score) for score in (0.9, 0.9, 0.9, 0.9, 0.9)]
