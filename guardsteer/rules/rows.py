@@ -195,7 +195,7 @@ class RowRules:
     def calm_within(self, signals: Sequence[float]) -> Calm | None:
         """Return the same of ``within``, as long as ``before`` decides what it did."""
         late, key, plan = self._program.within, self._within_key, self._within_plan
-        stays = self._within_stays and self._within_base is self._early and self._within_step == self._step
+        stays = self._within_stays and self._within_step == self._step
         if not stays or late is None or late.grid is None or key is None or plan is None:
             return None
         cells = late.grid.around(signals, key)

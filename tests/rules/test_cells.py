@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -149,6 +150,25 @@ def test_nothing_is_calm_where_more_than_the_sides_of_scores_counts() -> None:
         row_of("s.a > request.share"),
     ):
         assert cells_after(row, 0.4, 0.4, 0.4, 0.4) is None
+
+
+@pytest.mark.parametrize("probed", [False, True])
+def test_a_step_at_which_something_turned_is_not_calm(probed: bool) -> None:
+    """A comparison turned, and a flag has begun to count: the next score like it raises the flag."""
+    counts = FlagSpec(name="f0", signal="p.c", enter=0.5, exit=0.3, after=2)
+    rule = RuleSpec(id="r", when="f0 && p.c >= 0.5", steer=(SteerSpec("v0", "add", 0.2),))
+    policy = policy_of(flags=(counts,), rules=(rule,))
+    row = compile_policy(policy, OUTPUTS, probes={"p": 2} if probed else {}).start()
+    calm = []
+    for score in (0.4, 0.4, 0.55, 0.55, 0.55):
+        signals = [0.0, 0.0, score]
+        row.before(signals)
+        if probed:
+            # Not before the pass has been asked about this step.
+            assert row.calm_within(signals) is None
+            row.within(signals)
+        calm.append((row.calm_within(signals) if probed else row.calm(signals)) is not None)
+    assert calm == [False, True, False, False, True]
 
 
 def test_a_schedule_in_motion_is_not_calm() -> None:
