@@ -192,6 +192,9 @@ def test_strides_change_nothing(policy: Policy, told: list[tuple[str, str, float
             patch.setattr(strides, "STRIDE", None)
             slow.do(*move)
             assert seen_of(quick.row) == seen_of(slow.row)
+        for row in (quick.row, slow.row):
+            row._pace.stir(row._engine)
+        assert quick.row._engine._step == slow.row._engine._step
     assert not slow.strides
     event(f"steps in a stride: {min(quick.strides // 10, 3)}0 or more")
 
@@ -203,6 +206,47 @@ def calm_row(**fields: Any) -> Driven:
     for _ in range(4):
         driven.do("token", "c", 0.0)
     return driven
+
+
+@compiled
+@pytest.mark.parametrize("probed", [False, True])
+@pytest.mark.parametrize("kind", ["!", "end", "nan", "fork", "save", "hold", "silence", "over"])
+def test_what_happens_to_a_steered_row_in_a_stride_is_what_happens_to_any(
+    kind: str, probed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = RuleSpec(id="r", when="s.a > 0.4 && p.c > 0.2", steer=(SteerSpec("v0", "add", 0.2),))
+
+    def told() -> list[Any]:
+        driven = Driven(policy_of(rules=(rule,)), probed=probed)
+        seen: list[Any] = []
+        for each in ("token",) * 6 + (kind,) + ("token",) * 3 + ("rewind", "go on") + ("token",) * 4:
+            driven.do(each, "c" if each == "token" else "", 0.1)
+            seen.append(seen_of(driven.row))
+        driven.row._pace.stir(driven.row._engine)
+        return [*seen, driven.row._engine._step]
+
+    quick = told()
+    assert any(step[6].strengths[0] for step in quick[-2]["steps"])
+    monkeypatch.setattr(strides, "STRIDE", None)
+    assert told() == quick
+
+
+@compiled
+def test_rows_that_part_go_on_each_in_a_stride_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parted() -> list[dict[str, Any]]:
+        first = calm_row()
+        second = calm_row()
+        second.row = first.row.fork()
+        for _ in range(12):
+            first.do("token", "d", 0.0)
+            second.do("token", "c", 0.0)
+        second.do("token", "f", 0.0)
+        first.do("token", "c", 0.0)
+        return [seen_of(first.row), seen_of(second.row)]
+
+    quick = parted()
+    monkeypatch.setattr(strides, "STRIDE", None)
+    assert parted() == quick
 
 
 def stride_in(driven: Driven) -> Any:
