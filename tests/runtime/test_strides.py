@@ -232,6 +232,43 @@ def test_what_happens_to_a_steered_row_in_a_stride_is_what_happens_to_any(
 
 
 @compiled
+def test_a_row_that_a_probe_halts_leaves_its_stride(monkeypatch: pytest.MonkeyPatch) -> None:
+    steers = RuleSpec(id="r", when="s.a > 0.4", steer=(SteerSpec("v0", "add", 0.2),))
+    halts = RuleSpec(id="h", when="p.c > 0.8", halt=True)
+
+    def told() -> list[Any]:
+        driven = Driven(policy_of(rules=(steers, halts)), probed=True)
+        seen: list[Any] = []
+        for product in (*[0.1] * 6, 5.0, *[0.1] * 3):
+            driven.do("token", "c", product)
+            seen.append(seen_of(driven.row))
+        return seen
+
+    quick = told()
+    assert quick[-1]["halt"] >= 0
+    monkeypatch.setattr(strides, "STRIDE", None)
+    assert told() == quick
+
+
+@compiled
+def test_a_probe_that_fails_again_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its last score stands in, that keeps to its cell."""
+    rule = RuleSpec(id="r", when="s.a > 0.4 && p.c > 0.2", steer=(SteerSpec("v0", "add", 0.2),))
+
+    def told() -> list[Any]:
+        driven = Driven(policy_of(rules=(rule,)), probed=True)
+        driven.probes = ProbeBank([PlacedProbe(Given(), (2,), "p", "last_state")])
+        for product in (*[0.1] * 4, math.nan, 0.1, 0.1, math.nan, 0.1, 0.1):
+            driven.do("token", "c", product)
+        return [step[8] for step in seen_of(driven.row)["steps"] if step[8] is not None and step[8][2]]
+
+    quick = told()
+    assert len(quick) == 2
+    monkeypatch.setattr(strides, "STRIDE", None)
+    assert told() == quick
+
+
+@compiled
 def test_rows_that_part_go_on_each_in_a_stride_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def parted() -> list[dict[str, Any]]:
         first = calm_row()
