@@ -258,7 +258,7 @@ def test_a_probe_that_fails_again_is_told_again(monkeypatch: pytest.MonkeyPatch)
     def told() -> list[Any]:
         driven = Driven(policy_of(rules=(rule,)), probed=True)
         driven.probes = ProbeBank([PlacedProbe(Given(), (2,), "p", "last_state")])
-        for product in (*[0.1] * 4, math.nan, 0.1, 0.1, math.nan, 0.1, 0.1):
+        for product in (*[0.1] * 4, math.nan, math.nan, 0.1, 0.1, math.nan, 0.1):
             driven.do("token", "c", product)
         return [step[8] for step in seen_of(driven.row)["steps"] if step[8] is not None and step[8][2]]
 
@@ -402,6 +402,7 @@ def test_a_stride_is_asked_with_two_things(given: tuple[int, ...]) -> None:
         (0.3, True),
         (0.5, False),
         (-0.5, False),
+        (-0.05, False),
         (math.nan, False),
         (-1e9, False),
         (math.inf, False),
