@@ -102,8 +102,8 @@ def row_of(policy: Policy, *, probed: bool) -> Row:
     counting = program.needs_sentences or bool(program.revises)
     idle = Plan((0.0,) * len(program.channels), (-1,) * len(program.channels))
     vocabulary = Vocabulary(TOKENIZER)
-    for character in TOKENS.keys() - {"j"}:
-        vocabulary.whole(TOKENS[character])
+    for token in {END, *TOKENS.values()} - {TOKENS["j"]}:
+        vocabulary.whole(token)
     kit = RowKit(program, tuple(readings), vocabulary, idle, counting=counting, revising=revising)
     prompt = [TOKENS["a"]]
     return Row(kit, group=0, prompt=prompt, user=None, context={}, closing=frozenset({END}), terms=Terms())
@@ -210,11 +210,12 @@ def calm_row(**fields: Any) -> Driven:
 
 @compiled
 @pytest.mark.parametrize("probed", [False, True])
+@pytest.mark.parametrize("when", ["s.a > 0.4 && p.c > 0.2", "p.c > 0.2"])
 @pytest.mark.parametrize("kind", ["!", "end", "nan", "fork", "save", "hold", "silence", "over"])
 def test_what_happens_to_a_steered_row_in_a_stride_is_what_happens_to_any(
-    kind: str, probed: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, when: str, probed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rule = RuleSpec(id="r", when="s.a > 0.4 && p.c > 0.2", steer=(SteerSpec("v0", "add", 0.2),))
+    rule = RuleSpec(id="r", when=when, steer=(SteerSpec("v0", "add", 0.2),))
 
     def told() -> list[Any]:
         driven = Driven(policy_of(rules=(rule,)), probed=probed)
