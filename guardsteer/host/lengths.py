@@ -37,8 +37,6 @@ class CacheLength:
 
 def _asked(cache: Any) -> Callable[[], Any]:
     ask: Callable[[], Any] = cache.get_seq_length
-    if getattr(type(cache), "get_seq_length", None) is not Cache.get_seq_length or "get_seq_length" in vars(
-        cache
-    ):
+    if getattr(ask, "__func__", None) is not Cache.get_seq_length:
         return ask
     return next((layer.get_seq_length for layer in cache.layers if isinstance(layer, CacheLayerMixin)), ask)

@@ -30,6 +30,7 @@ typedef struct {
     double low, high;
 } Cell;
 
+/* Of the objects held, all but the last are given at first. */
 enum { HELD = 7, GIVEN = 6, NO_SIGNAL = -1 };
 
 typedef struct {
@@ -257,6 +258,7 @@ stride_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     if (!PyArg_ParseTuple(args, "OO!OO!OOO!O!p", &held[0], &PyDict_Type, &held[1], &held[2], &PyList_Type, &held[3],
                           &held[4], &held[5], &PyTuple_Type, &reads, &PyTuple_Type, &cells, &waits))
         return NULL;
+    /* Until a probe is expected to say more, its plan is the one that text decides. */
     held[GIVEN] = held[4];
     if (!PyFrozenSet_Check(held[2])) {
         PyErr_SetString(PyExc_TypeError, "the tokens that end a text are a frozenset");

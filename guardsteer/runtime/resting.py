@@ -24,7 +24,7 @@ class Resting:
         return self._idle
 
     def calm(self, _: Sequence[float]) -> None:
-        """Return None: there are no scores that could keep to bounds."""
+        """Return None: there are no scores that could keep to cells."""
 
     def skip(self) -> None:
         """Do nothing."""

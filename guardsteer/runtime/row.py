@@ -18,7 +18,7 @@ from guardsteer.runtime.past import Light, Past, Reach, Taken
 from guardsteer.runtime.probing import FAR, ProbeBank
 from guardsteer.runtime.rowkit import Reading, RowKit
 from guardsteer.runtime.steps import Note, Step, cleared, tokens_of, unsteer
-from guardsteer.runtime.strides import DECIDED, READ, Pace
+from guardsteer.runtime.strides import DECIDED, READ, Striding
 from guardsteer.runtime.terms import Terms
 
 __all__ = ["Note", "Reading", "Row", "RowKit", "Step"]
@@ -32,8 +32,8 @@ class Row:
 
     __slots__ = (
         *("_again", "_closing", "_engine", "_heard", "_holding", "_kit", "_lost", "_past", "_root", "_saved"),
-        *("_pace", "_waits", "acts", "dropped", "group", "halt_step", "index", "news", "over", "prompt_key"),
-        *("prompt_tokens", "step"),
+        *("_striding", "_waits", "acts", "dropped", "group", "halt_step", "index", "news", "over"),
+        *("prompt_key", "prompt_tokens", "step"),
     )
 
     def __init__(
@@ -77,7 +77,7 @@ class Row:
             first = Light(None, self._engine.fork(), tuple(heard.signals), self._lost)
             self._past = Past(Reach.of(rules), first, heard.fork())
         plain = heard.fragile is None and not kit.counting and not kit.joining.within
-        self._pace = Pace(able=plain and self._past is None)
+        self._striding = Striding(able=plain and self._past is None)
         self.step = self._root = Step(None, 0, -1, hash(tuple(prompt)), kit.idle, 0)
         self.prompt_key = self.step.key
         self.step.complete = not self._waits
@@ -85,12 +85,12 @@ class Row:
 
     def advance(self, token: int) -> None:
         """Take the decision of the step that ``token`` begins, as far as text alone decides it."""
-        parent, stride = self.step, self._pace.stride
+        parent, stride = self.step, self._striding.stride
         if stride is not None:
             done = stride.advance(self, token)
             if done == DECIDED:
                 return
-            self._pace.stir(self._engine, short=done == READ)
+            self._striding.stir(self._engine, short=done == READ)
             if done == READ:
                 self._decide(self.step, parent)
                 return
@@ -128,13 +128,13 @@ class Row:
         if settled and not engine.changes and not heard.incidents and plan.halt < 0:
             step.plan = plan
             if step.complete and not self._holding:
-                self._pace.take(engine, heard, self._closing, waits=False)
+                self._striding.take(engine, heard, self._closing, waits=False)
         else:
             self._settle(step, plan)
 
     def complete(self, step: Step, probes: ProbeBank, products: Sequence[float]) -> None:
         """Finish the newest step with what the probes read, a number for each of their slots."""
-        stride = self._pace.stride
+        stride = self._striding.stride
         if stride is not None:
             if stride.complete(step, products[0]):
                 return
@@ -162,14 +162,14 @@ class Row:
             step.plan = plan
             if not self._holding and not self._lost:
                 if stride is None:
-                    self._pace.take(engine, heard, self._closing, waits=True)
-                self._pace.expect(engine, heard, probes)
+                    self._striding.take(engine, heard, self._closing, waits=True)
+                self._striding.expect(engine, heard, probes)
         else:
             self._settle(step, plan)
 
     def _settle(self, step: Step, plan: Plan) -> None:
         if plan.halt >= 0:
-            self._pace.stir(self._engine)
+            self._striding.stir(self._engine)
             self.halt_step = step.index
             plan = Plan(self._kit.idle.strengths, plan.rules, plan.halt)
         parent = step.parent
@@ -192,12 +192,12 @@ class Row:
 
     def end(self) -> None:
         """Decide nothing from here on: something else has ended the row."""
-        self._pace.stir(self._engine)
+        self._striding.stir(self._engine)
         self.over = True
 
     def silence(self, first: int, *, halt: bool) -> None:
         """Undo what steps from ``first`` on decided to steer: nothing may be now. ``halt`` ends the row."""
-        self._pace.stir(self._engine)
+        self._striding.stir(self._engine)
         if unsteer(self.step, first, self._kit.idle.strengths):
             self.news = True
         if halt and self.acts and self.halt_step < 0:
@@ -208,7 +208,7 @@ class Row:
 
         ``starting``: no pass has begun yet, so there is nothing to keep; nothing is steered or ended then.
         """
-        self._pace.stir(self._engine)
+        self._striding.stir(self._engine)
         self._holding = holding
         if holding and starting:
             self.halt_step = -1
@@ -297,11 +297,11 @@ class Row:
 
     def fork(self) -> Row:
         """Return an independent row with the same past, for a beam that splits."""
-        self._pace.stir(self._engine)
+        self._striding.stir(self._engine)
         copy = Row.__new__(Row)
         for name in _SHARED:
             setattr(copy, name, getattr(self, name))
-        copy._saved, copy._pace = {}, self._pace.fork()
+        copy._saved, copy._striding = {}, self._striding.fork()
         copy._past = None if self._past is None else self._past.fork()
         copy._load(self._state())
         return copy
@@ -313,7 +313,7 @@ class Row:
 
     def save(self) -> None:
         """Keep the state at the present step, so that ``rewind`` can come back to it."""
-        self._pace.stir(self._engine)
+        self._striding.stir(self._engine)
         self._saved[self.step.index] = (self.step, *self._state())
 
     def forget(self) -> None:
@@ -325,7 +325,7 @@ class Row:
         saved = self._saved.get(index)
         if saved is None:
             return False
-        self._pace.stir(self._engine)
+        self._striding.stir(self._engine)
         self.step = saved[0]
         self.index = index
         self._load(saved[1:])
@@ -338,6 +338,6 @@ class Row:
         self._engine, self._heard, self._lost, self.halt_step = state
 
 
-_OWN = {"_engine", "_heard", "_lost", "_pace", "_past", "_saved", "halt_step"}
+_OWN = {"_engine", "_heard", "_lost", "_striding", "_past", "_saved", "halt_step"}
 _SHARED = tuple(name for name in Row.__slots__ if name not in _OWN)
 """What a fork takes over as it is."""

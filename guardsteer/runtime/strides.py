@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from guardsteer.runtime.hearing import Hearing
     from guardsteer.runtime.probing import ProbeBank
 
-__all__ = ["DECIDED", "READ", "STRIDE", "UNREAD", "VERSION", "Pace", "find_stride"]
+__all__ = ["DECIDED", "READ", "STRIDE", "UNREAD", "VERSION", "Striding", "find_stride"]
 
 VERSION = 1
 """The extension's has to be the same: one that was built from an older source is left aside."""
@@ -41,7 +41,7 @@ STRIDE = find_stride()
 """The one that is in use, None where all is done in Python."""
 
 
-class Pace:
+class Striding:
     """How one row goes on: in a ``stride``, or with None by deciding every step."""
 
     __slots__ = ("_able", "_rest", "stride")
@@ -52,9 +52,9 @@ class Pace:
         self._rest = 0
         self.stride: Stride | None = None
 
-    def fork(self) -> Pace:
+    def fork(self) -> Striding:
         """Return the same of a row that has no stride yet."""
-        return Pace(able=self._able)
+        return Striding(able=self._able)
 
     def take(self, rules: Any, heard: Hearing, closing: frozenset[int], *, waits: bool) -> None:
         """Take the next steps in a stride where text may well decide what it did at the last one.

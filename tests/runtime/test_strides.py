@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +26,7 @@ from guardsteer.runtime.row import Reading, Row, RowKit, Step
 from guardsteer.runtime.strides import DECIDED, READ, UNREAD
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import Vocabulary
+from tests.debugged import run_debugged
 from tests.models import WIDTH, tiny
 from tests.rules.random_policies import OUTPUTS, calm_policies, policy_of
 from tests.runtime.harness import byte_tokenizer, policy_file, random_vector
@@ -170,7 +169,7 @@ class Driven:
             row.end()
         else:
             row.advance(END if kind == "end" else TOKENS[character or ("!" if kind == "!" else "c")])
-            self.strides += row._pace.stride is not None
+            self.strides += row._striding.stride is not None
             self.complete(math.nan if kind == "nan" else product)
 
 
@@ -193,7 +192,7 @@ def test_strides_change_nothing(policy: Policy, told: list[tuple[str, str, float
             slow.do(*move)
             assert seen_of(quick.row) == seen_of(slow.row)
         for row in (quick.row, slow.row):
-            row._pace.stir(row._engine)
+            row._striding.stir(row._engine)
         assert quick.row._engine._step == slow.row._engine._step
     assert not slow.strides
     event(f"steps in a stride: {min(quick.strides // 10, 3)}0 or more")
@@ -223,7 +222,7 @@ def test_what_happens_to_a_steered_row_in_a_stride_is_what_happens_to_any(
         for each in ("token",) * 6 + (kind,) + ("token",) * 3 + ("rewind", "go on") + ("token",) * 4:
             driven.do(each, "c" if each == "token" else "", 0.1)
             seen.append(seen_of(driven.row))
-        driven.row._pace.stir(driven.row._engine)
+        driven.row._striding.stir(driven.row._engine)
         return [*seen, driven.row._engine._step]
 
     quick = told()
@@ -289,7 +288,7 @@ def test_rows_that_part_go_on_each_in_a_stride_of_its_own(monkeypatch: pytest.Mo
 
 def stride_in(driven: Driven) -> Any:
     """Return the stride of a row that has one."""
-    stride = driven.row._pace.stride
+    stride = driven.row._striding.stride
     assert stride is not None
     return stride
 
@@ -427,7 +426,7 @@ def test_a_stride_keeps_nothing_that_it_does_not_hold() -> None:
     """Counts of references are what they were once it is gone."""
     driven = calm_row()
     row, plan, late = driven.row, Plan((0.5, 0.0), (0, -1)), Plan((0.7, 0.0), (0, -1))
-    row._pace.stir(row._engine)
+    row._striding.stir(row._engine)
     watched: list[Any] = [
         plan,
         late,
@@ -473,7 +472,7 @@ def test_a_short_stride_is_not_tried_again_at_once() -> None:
     taken = []
     for _ in range(12):
         driven.do("token", "f", 0.0)
-        taken.append(driven.row._pace.stride is not None)
+        taken.append(driven.row._striding.stride is not None)
     assert taken == [False] * 8 + [True] * 4
 
 
@@ -500,14 +499,7 @@ print(sys.getallocatedblocks() - begun)
 @compiled
 def test_strides_keep_to_their_memory_and_give_it_back() -> None:
     """Under Python's debugging allocator, which finds writes past the end and what is used after its end."""
-    root = os.fspath(pytest.importorskip("tests").__path__[0]).removesuffix("tests")
-    found = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "ignore", "-c", _HARD.format(root=root)],
-        env={**os.environ, "PYTHONMALLOC": "debug"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = run_debugged(_HARD)
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) < 500
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from array import array
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +15,7 @@ from guardsteer.classify.words import running
 from guardsteer.classify.words.kernel import KERNELS, best, compiled, find_kernels
 from tests.classify.models import kernel_named
 from tests.classify.words.kernels import BINARY, FEATURES, PLAIN, PROPORTIONAL, SUBLINEAR, Texts, both
+from tests.debugged import run_debugged
 
 COUNTS = st.dictionaries(st.integers(0, FEATURES - 1) | st.integers(0, 5), st.integers(1, 5), max_size=300)
 CHANGES = st.lists(st.tuples(COUNTS, st.sampled_from(["add", "take", "fork", "leave"])), max_size=12)
@@ -180,14 +178,7 @@ print(sys.getallocatedblocks() - begun)
 def test_the_compiled_kernel_keeps_to_its_memory_and_gives_it_back() -> None:
     """Under Python's debugging allocator, which finds writes past the end and what is used after its end."""
     kernel_named("compiled")
-    root = os.fspath(pytest.importorskip("tests").__path__[0]).removesuffix("tests")
-    found = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "ignore", "-c", _HARD.format(root=root)],
-        env={**os.environ, "PYTHONMALLOC": "debug"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = run_debugged(_HARD)
     assert found.returncode == 0, found.stderr
     assert int(found.stdout) < 3_000
 
