@@ -36,9 +36,9 @@ QUESTIONS: dict[str, Question] = {
 SELECT mode, {by}, count(*) FILTER (kind = 'activation_began') AS activations,
     count(DISTINCT hash(stream, row_start)) AS requests, sum(tokens)::BIGINT AS tokens,
     round(sum(applied * tokens) / sum(tokens), 4) AS mean_strength,
-    arg_max(applied, abs(applied)) AS strongest
+    arg_max(applied, [abs(applied), applied]) AS strongest
 FROM records WHERE kind IN ('activation_began', 'activation_ended') AND track = ''
-GROUP BY ALL ORDER BY activations DESC, {by}
+GROUP BY ALL ORDER BY activations DESC, {by}, mode
 """,
         ("rule", "vector", "operator", "site", *_PLACES),
         ("rule", "vector"),
@@ -75,7 +75,7 @@ SELECT mode, bound, {by}, count(*) AS activations,
     round(avg(requested), 4) AS mean_requested, round(avg(applied), 4) AS mean_applied
 FROM (SELECT *, unnest(limits) AS bound FROM records
     WHERE kind = 'activation_began' AND track = '' AND len(limits) > 0)
-GROUP BY ALL ORDER BY activations DESC, {by}
+GROUP BY ALL ORDER BY activations DESC, {by}, mode, bound
 """,
         ("vector", "rule", *_PLACES),
         ("vector",),
@@ -103,7 +103,7 @@ SELECT {by}, mode, count(*) FILTER (kind = 'rule_fired') AS fired,
     count(*) FILTER (kind = 'row_halted') AS halts, count(*) FILTER (kind = 'row_revised') AS revisions,
     min(time) AS first, max(time) AS last
 FROM records WHERE kind IN ('rule_fired', 'row_halted', 'row_revised') AND track = ''
-GROUP BY ALL ORDER BY fired DESC, {by}
+GROUP BY ALL ORDER BY fired DESC, {by}, mode
 """,
         ("rule", *_PLACES),
         ("rule",),
@@ -194,7 +194,7 @@ SELECT kind, {by}, coalesce(error, reason, '') AS error, count(*) AS times, sum(
 FROM records
 WHERE kind IN ('classifier_failed', 'classifier_late', 'classifier_tripped', 'request_failed',
     'policy_refused', 'records_dropped', 'text_dropped')
-GROUP BY ALL ORDER BY times DESC, {by}
+GROUP BY ALL ORDER BY times DESC, {by}, kind, error
 """,
         ("classifier", "track", *_PLACES),
         ("classifier",),
