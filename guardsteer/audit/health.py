@@ -10,12 +10,15 @@ from guardsteer.audit.records import RecordsDropped
 
 __all__ = ["Health"]
 
+STUCK_S = 5.0
+
 
 class Health:
     """Failure and losses of one stream; for several threads at once.
 
     ``failed`` is true from the first failure until everything is recorded again, ``failure`` is its
-    text. ``dropped`` counts the events that are lost for good.
+    text. ``dropped`` counts the events that are lost for good. ``committing_since_s`` is when the commit
+    under way began, by the monotonic clock; 0 without one.
     """
 
     __slots__ = (
@@ -27,6 +30,7 @@ class Health:
         "_reason",
         "_unrecorded",
         "_unreported",
+        "committing_since_s",
         "dropped",
         "failed",
         "failure",
@@ -34,6 +38,10 @@ class Health:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget everything: in the child of a fork, where nothing was written yet and nobody else is."""
         self._alarm = Alarm()
         self._lock = threading.Lock()
         self._first_ns = self._last_ns = 0
@@ -42,6 +50,18 @@ class Health:
         self.dropped = 0
         self.failed = False
         self.failure = ""
+        self.committing_since_s = 0.0
+
+    def failing(self) -> bool:
+        """Tell whether something is not recorded; a commit that goes on for over five seconds is not."""
+        return self.failed or (self.committing_since_s > 0.0 and self._stuck())
+
+    def _stuck(self) -> bool:
+        since_s = self.committing_since_s
+        if not since_s or time.monotonic() - since_s < STUCK_S:
+            return False
+        self.fail(f"a write has taken longer than {STUCK_S:g} s; is the disk stuck?")
+        return True
 
     def fail(self, failure: str) -> None:
         """Remember that events are not being recorded, and say so."""

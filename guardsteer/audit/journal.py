@@ -118,10 +118,12 @@ class Journal:
 
         A write that takes longer than five seconds counts as one that could not be recorded.
         """
-        worker = self._worker
-        return self._health.failed or (
-            worker is not None and worker.committing_since_s > 0.0 and worker.stuck()
-        )
+        return self._health.failing()
+
+    @property
+    def health(self) -> Health:
+        """What knows that, for who asks at every step; the same object as long as this one lives."""
+        return self._health
 
     @property
     def failure(self) -> str:
@@ -254,7 +256,7 @@ class Journal:
         worker, self._worker = self._worker, None
         self._queue, self._capacity = deque(), 0
         self._lock = threading.RLock()
-        self._health = Health(str(self.directory))
+        self._health.renew()
         self._retry_at_s = float("-inf")
         if worker is not None:
             worker.writer.close()

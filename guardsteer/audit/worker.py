@@ -17,8 +17,6 @@ __all__ = ["BATCH_RECORDS", "GROUP_DELAY_S", "RETRY_DELAY_S", "Worker"]
 BATCH_RECORDS = 1_024
 GROUP_DELAY_S = 0.02
 RETRY_DELAY_S = 0.25
-STUCK_S = 5.0
-
 _LOOKS = 2
 
 
@@ -27,7 +25,6 @@ class Worker:
 
     A commit that failed is tried again every 0.25 s with the same records, at once when somebody
     calls ``wait_durable``. What is still not written when it stops is lost, and counted.
-    ``committing_since_s`` is when the commit under way began, by the monotonic clock; 0 without one.
     """
 
     def __init__(self, writer: StreamWriter, health: Health) -> None:
@@ -35,7 +32,6 @@ class Worker:
         self.asleep = False
         self.stopping = False
         self._writer = writer
-        self.committing_since_s = 0.0
         self._health = health
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -49,14 +45,6 @@ class Worker:
     def writer(self) -> StreamWriter:
         """The stream's files."""
         return self._writer
-
-    def stuck(self) -> bool:
-        """Tell whether a commit has been going on for over five seconds; that is a failure too."""
-        since_s = self.committing_since_s
-        if not since_s or time.monotonic() - since_s < STUCK_S:
-            return False
-        self._health.fail(f"a write has taken longer than {STUCK_S:g} s; is the disk stuck?")
-        return True
 
     def wake(self) -> None:
         """Tell the thread that there is something to write."""
@@ -178,7 +166,7 @@ class Worker:
         return True
 
     def _commit(self, bodies: tuple[bytes, ...]) -> bool:
-        self.committing_since_s = time.monotonic()
+        self._health.committing_since_s = time.monotonic()
         try:
             self._writer.commit(bodies)
         except OSError as error:
@@ -187,7 +175,7 @@ class Worker:
             self._answer(str(error))
             return False
         finally:
-            self.committing_since_s = 0.0
+            self._health.committing_since_s = 0.0
         return True
 
     def _answer(self, failure: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from guardsteer.audit import Journal
-from guardsteer.audit.text import TextStore
+from guardsteer.audit.health import Health
 from guardsteer.classify.pace.breaker import Breaker
 from guardsteer.core.events import (
     Attached,
@@ -35,13 +35,10 @@ __all__ = ["Auditor", "Blackout"]
 class Blackout:
     """What rows do while the log cannot be written, as the policy's ``audit.on_error`` says."""
 
-    __slots__ = ("_halts", "_journal", "_keeps", "_texts")
+    __slots__ = ("_halts", "_keeps", "_watched")
 
-    def __init__(
-        self, journal: Journal | None, on_error: OnAuditError, texts: TextStore | None = None
-    ) -> None:
-        self._journal = journal if on_error != "open" else None
-        self._texts = texts
+    def __init__(self, watched: Sequence[Health], on_error: OnAuditError) -> None:
+        self._watched = () if on_error == "open" else tuple(watched)
         self._halts = on_error == "halt"
         self._keeps = on_error == "last_state"
 
@@ -57,9 +54,10 @@ class Blackout:
 
     def active(self) -> bool:
         """Tell whether the log cannot be written now, and that matters."""
-        if self._journal is None:
-            return False
-        return self._journal.failed or (self._texts is not None and self._texts.failed)
+        for health in self._watched:
+            if (health.failed or health.committing_since_s) and health.failing():
+                return True
+        return False
 
 
 class Auditor:
@@ -89,8 +87,10 @@ class Auditor:
 
     def blackout(self, policy: Policy) -> Blackout:
         """Return what stops steering under ``policy`` when events cannot be kept."""
-        texts = None if self.keeper is None else self.keeper.store
-        return Blackout(self._journal, policy.audit.on_error, texts)
+        watched = [] if self._journal is None else [self._journal.health]
+        if self._journal is not None and self.keeper is not None:
+            watched.append(self.keeper.store.health)
+        return Blackout(watched, policy.audit.on_error)
 
     @property
     def on(self) -> bool:

@@ -14,12 +14,6 @@ from guardsteer.core.events import Event, Resumed, Stopped
 __all__ = ["STOP_VARIABLE", "Cause", "Switch"]
 
 STOP_VARIABLE = "GUARDSTEER_STOP"
-_ENCODED = os.environ.encodekey(STOP_VARIABLE)
-_ENVIRONMENT = os.environ
-# ``os.environ`` has its contents in a dictionary, and looks into it only after encoding the name: five times
-# the cost of seeing that it is not there.
-_CONTENTS: Any = getattr(os.environ, "_data", None)
-_SEEN: dict[Any, Any] | None = _CONTENTS if type(_CONTENTS) is dict else None
 _OFF = frozenset({"", "0"})
 
 Cause = Literal["call", "file", "environment"]
@@ -33,7 +27,20 @@ class Switch:
     ``report``, once for each cause.
     """
 
-    __slots__ = ("_called", "_causes", "_file", "_guard", "_lock", "_report")
+    __slots__ = (
+        *(
+            "_called",
+            "_causes",
+            "_environment",
+            "_file",
+            "_guard",
+            "_lock",
+            "_name",
+            "_off",
+            "_report",
+            "_seen",
+        ),
+    )
 
     def __init__(self, guard: str, report: Callable[[Event], None], file: Path | None = None) -> None:
         self._guard = guard
@@ -42,6 +49,14 @@ class Switch:
         self._lock = threading.Lock()
         self._called = False
         self._causes: frozenset[Cause] = frozenset()
+        # Nothing but the environment can say stop.
+        self._off = self._file is None
+        # It has its contents in a dictionary, and looks into it only after encoding the name: five times the
+        # cost of seeing that it is not there.
+        self._environment = os.environ
+        contents: Any = getattr(os.environ, "_data", None)
+        self._seen: dict[Any, Any] | None = contents if type(contents) is dict else None
+        self._name: Any = STOP_VARIABLE if self._seen is None else os.environ.encodekey(STOP_VARIABLE)
 
     def stop(self, reason: str = "") -> None:
         """Stop: no pass that begins after this returns is steered."""
@@ -62,9 +77,10 @@ class Switch:
 
     def active(self) -> bool:
         """Tell whether steering is stopped; about a microsecond, and nothing is written unless it changed."""
-        if self._called or self._causes or self._file is not None or os.environ is not _ENVIRONMENT:
-            return self._look()
-        return (_SEEN is None or _ENCODED in _SEEN) and self._look()
+        seen = self._seen
+        if self._off and seen is not None and self._name not in seen and os.environ is self._environment:
+            return False
+        return self._look()
 
     def _look(self) -> bool:
         found = self._present()
@@ -86,6 +102,7 @@ class Switch:
             return
         with self._lock:
             known, self._causes = self._causes, found
+            self._off = not (found or self._called or self._file is not None)
         for cause in sorted(found - known):
             self._report(
                 Stopped(time_ns=time.time_ns(), guard=self._guard, by=cause, reason=_of(cause, reason))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from guardsteer.audit import RecordsDropped, open_journal, read, verify
-from guardsteer.audit import worker as worker_module
+from guardsteer.audit import health as health_module
 from guardsteer.audit.health import Health
 from guardsteer.audit.journal import Journal
 from guardsteer.audit.stream import StreamWriter
@@ -347,7 +347,7 @@ def test_flush_gives_up_after_its_timeout(tmp_path: Path) -> None:
 def test_a_write_that_hangs_is_a_failure_until_it_is_through(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "STUCK_S", 0.05)
+    monkeypatch.setattr(health_module, "STUCK_S", 0.05)
     journal = open_journal(tmp_path, key=KEY)
     hanging = threading.Event()
     real = StreamWriter.commit

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from guardsteer.audit import Journal, read, verify
+from guardsteer.audit import read, verify
 from guardsteer.core.events import RequestStarted
 from guardsteer.core.policy import Binding
 from guardsteer.errors import PolicyError
 from guardsteer.rules.rollout import is_within
+from guardsteer.runtime.auditing import Blackout
 from tests.models import tiny
 from tests.runtime.harness import POLICY, LastCharacters, LastState, batch, bench
 from tests.runtime.telling import PROMPTS, TOKENS, kinds, run, strengths, told, wrap
@@ -318,7 +319,7 @@ def test_a_log_that_cannot_be_written_ends_no_row_that_the_policy_does_not_act_o
     inside = next(f"t{n}" for n in range(99) if is_within(f"t{n}", 50.0))
     outside = next(f"t{n}" for n in range(99) if not is_within(f"t{n}", 50.0))
     with wrap(made, tmp_path, text, binding=binding) as guard:
-        monkeypatch.setattr(Journal, "failed", property(lambda _: True))
+        monkeypatch.setattr(Blackout, "active", lambda _: True)
         tenants = [{"tenant": tenant} for tenant in (outside, inside, outside)]
         found = run(guard, guard=tenants, suppress_tokens=[0, 1])
         monkeypatch.undo()

@@ -82,12 +82,12 @@ class TextStore:
         self._queue_tokens = queue_tokens
         self._file_bytes = file_bytes
         self._closed = False
+        self._health = Health(str(self._directory))
         self._begin()
         atexit.register(self._close_at_exit)
         os.register_at_fork(after_in_child=_forked_hook(weakref.ref(self)))
 
     def _begin(self) -> None:
-        self._health = Health(str(self._directory))
         self._file = SideFile(self._directory, self._file_bytes)
         self._known: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
         self._queue: deque[Kept] = deque()
@@ -101,6 +101,11 @@ class TextStore:
     def failed(self) -> bool:
         """True from the moment that a text could not be kept until all are again."""
         return self._health.failed
+
+    @property
+    def health(self) -> Health:
+        """What knows that, for who asks at every step; the same object as long as this one lives."""
+        return self._health
 
     @property
     def failure(self) -> str:

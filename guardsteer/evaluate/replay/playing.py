@@ -15,6 +15,7 @@ import torch
 from guardsteer import __version__
 from guardsteer.assets import Catalog
 from guardsteer.audit import Journal, StoredEvent
+from guardsteer.audit.health import Health
 from guardsteer.audit.keys import keyed_digest
 from guardsteer.core.events import Event, RequestEnded
 from guardsteer.core.policy import Binding, Policy
@@ -38,10 +39,9 @@ __all__ = ["Built", "Notebook", "Stage", "Take", "Witness", "beside", "binding_o
 class Notebook:
     """A journal that keeps events in memory; digests are made with ``key``."""
 
-    failed = False
-
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self.health = Health("memory")
         self.events: list[Event] = []
 
     def append(self, event: Event) -> None:

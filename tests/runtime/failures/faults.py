@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guardsteer.audit import Journal, worker
+from guardsteer.audit import Journal, health
 from guardsteer.classify import Probe
 from guardsteer.core.events import Detached
 from guardsteer.host import fingerprint
@@ -143,12 +143,12 @@ def broken_disk(
 
     monkeypatch.setattr(os, "write", failing_write)
     monkeypatch.setattr(os, "open", failing_open)
-    patience_s = worker.STUCK_S
+    patience_s = health.STUCK_S
 
     def break_it() -> None:
         gate.clear()
         if fault == "write that hangs":
-            monkeypatch.setattr(worker, "STUCK_S", 0.05)
+            monkeypatch.setattr(health, "STUCK_S", 0.05)
         broken[0] = True
         # What is durable already has nothing to fail with.
         journal.append(Detached(time_ns=time.time_ns(), guard="nobody"))
@@ -157,7 +157,7 @@ def broken_disk(
     def mend_it() -> None:
         broken[0] = False
         # A machine that is busy takes longer than that for a write that succeeds.
-        monkeypatch.setattr(worker, "STUCK_S", patience_s)
+        monkeypatch.setattr(health, "STUCK_S", patience_s)
         gate.set()
         wait_until(lambda: not journal.failed, "the journal worked again")
 
