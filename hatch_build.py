@@ -33,7 +33,11 @@ from hatchling.builders.wheel import WheelBuilder, WheelBuilderConfig
 VARIABLE = "GUARDSTEER_COMPILE"
 CHOICES = ("auto", "off", "require")
 # The modules; the source of each lies where the module would, and ends in ``.c``.
-EXTENSIONS = ("guardsteer.classify.words._running", "guardsteer.runtime._strides")
+EXTENSIONS = (
+    "guardsteer.classify.words._running",
+    "guardsteer.host._products",
+    "guardsteer.runtime._strides",
+)
 # Numbers must be Python's to the last bit: no fused multiply-add, nothing reordered, whatever CFLAGS says.
 # No symbols for debuggers: they name the folder of the build, and two builds shall be the same.
 FLAGS = ("-O2", "-fno-fast-math", "-ffp-contract=off", "-g0")

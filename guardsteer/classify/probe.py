@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,23 @@ from guardsteer.errors import BindingError, ClassifierError
 if TYPE_CHECKING:
     from guardsteer.host.fingerprint import Fingerprint
 
-__all__ = ["Probe", "load_probe"]
+__all__ = ["Probe", "Projection", "load_probe"]
 
 _linear: Callable[..., Tensor] = torch.nn.functional.linear
 
 # Far below any state of a model, and far above where the squares of float32 vanish.
 _SHORTEST = 1e-12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """The products of states in float32 with ``weight``: [output, width], on their device."""
+
+    weight: Tensor
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Return them, [..., output], for ``hidden`` [..., width]."""
+        return _linear(hidden, self.weight)
 
 
 def _projections(hidden: Tensor, weight: Tensor) -> Tensor:
@@ -100,9 +112,8 @@ class Probe:
             weight = self._placed[like.device] = self.weight.to(like.device)
         if self.measure == "cosine":
             return partial(_cosines, weight=weight)
-        # No function in between, where every function is cold; and the bias apart: so it is the kernel that
-        # a model's own projections have just run, half as long.
-        return partial(_linear if like.dtype is torch.float32 else _projections, weight=weight)
+        # The bias apart: so it is the kernel that a model's own projections have just run, half as long.
+        return Projection(weight) if like.dtype is torch.float32 else partial(_projections, weight=weight)
 
     def check(self, identity: Fingerprint) -> None:
         """Raise ``BindingError`` unless it was trained on the model of this fingerprint."""

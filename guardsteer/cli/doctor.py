@@ -114,16 +114,22 @@ def _threads() -> Check:
 
 
 def _compiled() -> Iterator[Check]:
-    """Tell which of the parts that do the same in Python and in C are in use compiled."""
+    """Tell which of the parts that are done in Python or by torch too are in use compiled."""
     from guardsteer.classify.words.kernel import compiled
+    from guardsteer.host.products import EXCHANGE
     from guardsteer.runtime.strides import STRIDE
 
-    advice = "to have it compiled: a C compiler and Python's headers, then reinstall guardsteer"
-    for name, found in (("scorer", compiled()), ("strides", STRIDE is not None)):
+    needs = "a C compiler and Python's headers, then reinstall guardsteer"
+    for name, found, else_by, more in (
+        ("scorer", compiled(), "pure Python", ""),
+        ("products", EXCHANGE is not None, "torch", "a torch that hands out DLPack's exchange table, "),
+        ("strides", STRIDE is not None, "pure Python", ""),
+    ):
         if found:
             yield Check(name, True, "compiled")
         else:
-            yield Check(name, True, "pure Python; compiled it does the same in less time", advice)
+            slowly = f"{else_by}; compiled it does the same in less time"
+            yield Check(name, True, slowly, f"to have it compiled: {more}{needs}")
 
 
 def _assets() -> Iterator[Check]:

@@ -55,7 +55,7 @@ class Generation:
         *("_past", "_end", "_fresh", "visited", "_due", "_dark", "_unlogged", "_steady", "rows", "width"),
         *("beams", "beside", "_blackout", "_switch", "_layer", "cuts", "quiet", "rests", "wanted", "course"),
         *("_reads", "_probes", "_behind", "_probed", "points", "_ending", "ledgers", "history", "_reordered"),
-        *("pushes", "_early", "_late", "_length"),
+        *("pushes", "_early", "_late", "_length", "_spies"),
     )
 
     def __init__(
@@ -103,7 +103,8 @@ class Generation:
         last = None if probes is None else point_at(probes.last, "block_output")
         self._behind = sum(last is not None and point > last for point in points)
         # Where something is read, or asked whether it is the last.
-        self._reads = points if beside is not None and beside.points else self._probed
+        self._spies = beside if beside is not None and beside.points else None
+        self._reads = self._probed if self._spies is None else points
         self._layer = Layer(
             composer,
             spans,
@@ -151,7 +152,8 @@ class Generation:
         if plain and self.rows[0].index == past - self.width:
             news, same = self.beside is not None, True
             plans = self._layer.early.plans
-            for row, token, plan in zip(self.rows, input_ids.tolist(), plans):  # noqa: B905  # of one length
+            tokens = [[input_ids.item()]] if count == 1 else input_ids.tolist()
+            for row, token, plan in zip(self.rows, tokens, plans):  # noqa: B905  # of one length
                 row.advance(token[0])
                 if row.news:
                     news = True
@@ -194,8 +196,7 @@ class Generation:
         quiet = layer.take(self.rows, late=late, same=same)
         ended = late or self._probes is None
         self._steady = ended and layer.plain
-        beside = self.beside
-        self.quiet = quiet = quiet and (beside is None or not beside.points)
+        self.quiet = quiet = quiet and self._spies is None
         self.wanted = wanted = self._probed if quiet else self.points
         if late:
             self._due = self.visited + (0 if quiet else self._behind)
@@ -280,28 +281,27 @@ class Generation:
         ``hidden: [row, column, width]``.
         """
         self.visited += 1
-        if point in self._reads:
-            self._read(point, hidden)
+        if point in self._reads and self._end >= self.width:
+            first, probes = self.width - 1 - self._past, self._probes
+            seen, columns = hidden, self._end - self._past
+            if first > 0:
+                seen, columns = hidden[:, first:], columns - first
+            if self._spies is not None:
+                self._read_beside(self._spies, point, seen, columns)
+            if probes is not None and point in self._probed:
+                products = probes.read(point.block, seen, len(self.rows), columns)
+                if products is not None:
+                    self._complete(probes, products)
         if self.quiet:
             return None
         ready = self._layer.ready
         edit = ready[point] if point in ready else self._layer.edit(point, hidden)
         return None if edit is None else edit.of(hidden, self.cuts)
 
-    def _read(self, point: Point, hidden: Tensor) -> None:
-        if self._end < self.width:
-            return
-        first, beside, probes = self.width - 1 - self._past, self.beside, self._probes
-        seen = hidden if first <= 0 else hidden[:, first:]
-        if beside is not None and beside.points:
-            if point in beside.points:
-                beside.read(point, seen)
-            if self.visited == self._due:
-                beside.end_pass(self.rows, self._past, self._fresh)
-        if probes is not None and point in probes.points:
-            probes.read(point.block, seen)
-            if point.block == probes.last:
-                self._complete(probes)
+    def _read_beside(self, beside: Beside, point: Point, seen: Tensor, columns: int) -> None:
+        beside.read(point, seen, len(self.rows), columns)
+        if self.visited == self._due:
+            beside.end_pass(self.rows, self._past, self._fresh)
 
     @property
     def applied(self) -> int:
@@ -324,9 +324,8 @@ class Generation:
                 "what was decided was not applied; the model skips or repeats blocks"
             )
 
-    def _complete(self, probes: ProbeBank) -> None:
-        """Finish the decisions of this pass with what the probes read in it."""
-        products = probes.take()
+    def _complete(self, probes: ProbeBank, products: list[list[list[float]]]) -> None:
+        """Finish the decisions of this pass with what the probes read in it, ``[row][column][slot]``."""
         if not self._layer.plain:
             # The first step of this pass that a probe was asked about.
             first = max(0, self._past - self.width + 1)
@@ -334,7 +333,7 @@ class Generation:
             self._settle(late=True)
             return
         same = True
-        for row, (found,), plan in zip(self.rows, products, self._layer.late.plans, strict=True):
+        for row, (found,), plan in zip(self.rows, products, self._layer.late.plans):  # noqa: B905  # of one length
             step = row.step
             if not step.complete:
                 row.complete(step, probes, found)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from guardsteer.classify.pace.guarded import Incident, stand_in
+from guardsteer.classify.probe import Projection
 from guardsteer.core.failures import failure_of
 from guardsteer.core.policy import OnError
 from guardsteer.host import outputs_of_blocks
+from guardsteer.host.products import EXCHANGE
 from guardsteer.runtime.fragile import Befallen
 
 __all__ = ["FAR", "PlacedProbe", "Probe", "ProbeBank"]
@@ -47,6 +49,31 @@ class PlacedProbe:
     on_error: OnError = "closed"
 
 
+class _Mounted:
+    """A probe in a bank: what reads with it, how many numbers that gives, and why it no longer does.
+
+    ``weight`` is what states are multiplied with, None where more is done with them.
+    """
+
+    __slots__ = ("count", "entry", "failure", "reader", "weight")
+
+    def __init__(self, entry: PlacedProbe) -> None:
+        self.entry = entry
+        self.count = len(entry.slots)
+        self.failure = ""
+        self.reader: Callable[[Tensor], Tensor] | None = None
+        self.weight: Tensor | None = None
+
+    def begin(self, hidden: Tensor) -> Callable[[Tensor], Tensor]:
+        # A point's states have one device and dtype throughout a generation.
+        self.reader = reader = self.entry.probe.reader(hidden)
+        self.weight = reader.weight if isinstance(reader, Projection) else None
+        return reader
+
+    def fail(self, failure: str) -> None:
+        self.failure, self.weight = failure, None
+
+
 class ProbeBank:
     """All probes of a policy; the scores of a pass leave the device in one transfer.
 
@@ -54,47 +81,57 @@ class ProbeBank:
     that raises gives nan, and is not called again in this generation.
     """
 
-    __slots__ = (
-        *("_owners", "_raised", "_read", "_readers", "biases", "blocks", "last", "only", "points", "slots"),
-    )
+    __slots__ = ("_lone", "_mounted", "_owners", "_read", "biases", "last", "only", "points", "slots")
 
     def __init__(self, placed: Sequence[PlacedProbe]) -> None:
         ordered = sorted(placed, key=lambda entry: entry.probe.block)
         self._read: list[Tensor] = []
-        self._raised: dict[str, str] = {}
-        self._readers: dict[str, Callable[[Tensor], Tensor]] = {}
-        self.blocks: dict[int, list[PlacedProbe]] = {}
-        for entry in ordered:
-            self.blocks.setdefault(entry.probe.block, []).append(entry)
-        self.last = max(self.blocks)
-        self.points = frozenset(outputs_of_blocks(self.blocks))
+        mounted = [_Mounted(entry) for entry in ordered]
+        self._lone = mounted[0] if len(mounted) == 1 and EXCHANGE is not None else None
+        self._mounted: dict[int, list[_Mounted]] = {}
+        for each in mounted:
+            self._mounted.setdefault(each.entry.probe.block, []).append(each)
+        self.last = max(self._mounted)
+        self.points = frozenset(outputs_of_blocks(self._mounted))
         self.slots = tuple(slot for entry in ordered for slot in entry.slots)
         biases: list[float] = [bias for entry in ordered for bias in entry.probe.bias.tolist()]
         # Added behind the transfer: a few numbers cost less than one more kernel.
         self.biases = tuple(biases)
         # The one signal that all this fills, -1 where there are several.
         self.only = self.slots[0] if len(self.slots) == 1 else -1
-        self._owners = tuple(entry for entry in ordered for _ in entry.slots)
+        self._owners = tuple(each for each in mounted for _ in each.entry.slots)
 
-    def read(self, block: int, hidden: Tensor) -> None:
-        """Score ``hidden: [row, column, width]`` with every probe of ``block``."""
-        rows, columns, _ = hidden.shape
-        for entry in self.blocks[block]:
-            shape = (rows, columns, len(entry.slots))
-            if not self._raised or entry.name not in self._raised:
+    def read(self, block: int, hidden: Tensor, rows: int, columns: int) -> list[list[list[float]]] | None:
+        """Score ``hidden: [row, column, width]``, so many rows and columns, with every probe of ``block``.
+
+        Returns the products of the whole pass, ``[row][column][slot]``, at the deepest probe, else None.
+        """
+        lone = self._lone
+        if lone is not None and lone.weight is not None and EXCHANGE is not None:
+            found = EXCHANGE.products(hidden, lone.weight)
+            if found is not None and len(found) == rows and len(found[0]) == columns:
+                return found
+        read = self._read
+        for probe in self._mounted[block]:
+            shape = (rows, columns, probe.count)
+            if not probe.failure:
                 try:
-                    reader = self._readers.get(entry.name)
-                    if reader is None:
-                        # A point's states have one device and dtype throughout a generation.
-                        reader = self._readers[entry.name] = entry.probe.reader(hidden)
-                    products = reader(hidden)
+                    products = (probe.reader or probe.begin(hidden))(hidden)
                     if products.shape == shape:
-                        self._read.append(products)
+                        read.append(products)
                         continue
-                    self._raised[entry.name] = f"gave {tuple(products.shape)}, expected {shape}"
+                    probe.fail(f"gave {tuple(products.shape)}, expected {shape}")
                 except Exception as error:
-                    self._raised[entry.name] = failure_of(error)
-            self._read.append(hidden.new_full(shape, math.nan, dtype=torch.float32))
+                    probe.fail(failure_of(error))
+            read.append(hidden.new_full(shape, math.nan, dtype=torch.float32))
+        if block != self.last:
+            return None
+        stacked = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
+        read.clear()
+        if self.only >= 0 and rows == columns == 1:
+            return [[[stacked.item()]]]
+        whole: list[list[list[float]]] = stacked.tolist()
+        return whole
 
     def fill(
         self, signals: list[float], products: Sequence[float], lost: frozenset[str]
@@ -105,20 +142,12 @@ class ProbeBank:
         Returns those that give it now, and what is to be told of them that did not before.
         """
         missing: dict[str, str] = {}
-        for product, bias, slot, entry in zip(products, self.biases, self.slots, self._owners, strict=True):
+        for product, bias, slot, probe in zip(products, self.biases, self.slots, self._owners, strict=True):
             logit = product + bias
             if math.isnan(logit):
-                signals[slot] = stand_in(entry.on_error, (signals[slot],), 1)[0]
-                missing[entry.name] = self._raised.get(entry.name, "gave a score that is no number")
+                signals[slot] = stand_in(probe.entry.on_error, (signals[slot],), 1)[0]
+                missing[probe.entry.name] = probe.failure or "gave a score that is no number"
             else:
                 signals[slot] = 1.0 / (1.0 + math.exp(-logit)) if logit > -FAR else 0.0
         told = [(name, Incident("failed", text)) for name, text in missing.items() if name not in lost]
         return frozenset(missing), told
-
-    def take(self) -> list[list[list[float]]]:
-        """Return the products of the pass, ``[row][column][slot]``, and forget them."""
-        read = self._read
-        stacked = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
-        read.clear()
-        products: list[list[list[float]]] = stacked.tolist()
-        return products

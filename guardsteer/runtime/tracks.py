@@ -31,11 +31,12 @@ _Reads = dict[tuple[int, int], list[float]]
 
 @dataclass(slots=True)
 class Track:
-    """One candidate in one generation: its probes, and what they have read so far."""
+    """One candidate in one generation: its probes, what they read in this pass, and what so far."""
 
     name: str
     append: Callable[[Event], None]
     probes: ProbeBank | None
+    products: list[list[list[float]]] = field(default_factory=list)
     reads: _Reads = field(default_factory=dict)
 
 
@@ -174,17 +175,19 @@ class Beside:
         self._reading = [(track, probes) for track, _ in tracks if (probes := track.probes) is not None]
         self.points = frozenset(point for _, probes in self._reading for point in probes.points)
 
-    def read(self, point: Point, hidden: Tensor) -> None:
+    def read(self, point: Point, hidden: Tensor, rows: int, columns: int) -> None:
         """Have the probes of ``point`` read ``hidden: [row, column, width]``, from step 0 on."""
-        for _, probes in self._reading:
+        for track, probes in self._reading:
             if point in probes.points:
-                probes.read(point.block, hidden)
+                products = probes.read(point.block, hidden, rows, columns)
+                if products is not None:
+                    track.products = products
 
     def end_pass(self, rows: Sequence[Row], past: int, fresh: int) -> None:
         """Keep what was read in a pass from column ``past`` on, for the steps from ``fresh`` on."""
         first = max(0, past - self._width + 1)
-        for track, probes in self._reading:
-            for row, columns in zip(rows, probes.take(), strict=True):
+        for track, _ in self._reading:
+            for row, columns in zip(rows, track.products, strict=True):
                 step: Step | None = row.step
                 while step is not None and step.index >= max(first, fresh):
                     track.reads[row.group, step.key] = columns[step.index - first]

@@ -25,7 +25,7 @@ def test_a_sound_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:
     status, seen = checks(capsys)
     assert status == 0
     assets = {"assets", "classifiers", "policies", "vectors", "encoders/all-MiniLM-L6-v2 in float32"}
-    assert {"python", "threads", "scorer", "strides", *assets, *doctor.LIBRARIES} == set(seen)
+    assert {"python", "threads", "scorer", "products", "strides", *assets, *doctor.LIBRARIES} == set(seen)
 
 
 def test_the_libraries_are_those_that_the_package_requires(repository: Path) -> None:
@@ -50,19 +50,20 @@ def test_a_missing_library_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert seen["blake3"]["advice"]
 
 
-@pytest.mark.parametrize(("compiled", "told"), [(True, "compiled"), (False, "pure Python")])
-def test_what_is_in_use_compiled_is_told_part_by_part_and_pure_python_is_well_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], compiled: bool, told: str
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_in_use_compiled_is_told_part_by_part_and_all_is_well_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], compiled: bool
 ) -> None:
-    parts: dict[str, tuple[str, object]] = {
-        "scorer": ("guardsteer.classify.words.kernel.compiled", lambda: compiled),
-        "strides": ("guardsteer.runtime.strides.STRIDE", object if compiled else None),
+    parts: dict[str, tuple[str, object, str]] = {
+        "scorer": ("guardsteer.classify.words.kernel.compiled", lambda: compiled, "pure Python"),
+        "products": ("guardsteer.host.products.EXCHANGE", object() if compiled else None, "torch"),
+        "strides": ("guardsteer.runtime.strides.STRIDE", object if compiled else None, "pure Python"),
     }
-    for name, (where, what) in parts.items():
+    for name, (where, what, otherwise) in parts.items():
         monkeypatch.setattr(where, what)
         status, seen = checks(capsys)
         assert status == 0
-        assert str(seen[name]["detail"]).startswith(told)
+        assert str(seen[name]["detail"]).startswith("compiled" if compiled else otherwise)
         assert ("C compiler" in str(seen[name]["advice"])) == (not compiled)
 
 
