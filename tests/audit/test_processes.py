@@ -96,6 +96,29 @@ for step in range(50, 60): journal.append(flag(step))
     assert result.notes == ()
 
 
+def test_what_failed_for_a_parent_has_not_failed_for_its_child(tmp_path: Path, repository: Path) -> None:
+    run(
+        """
+journal.append(flag(0))
+journal.flush()
+health = journal.health
+health.fail("the disk is full")
+child = os.fork()
+if child == 0:
+    assert not journal.failed and not journal.failure and journal.health is health
+    journal.append(flag(100))
+    journal.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert journal.failed
+health.recover()
+""",
+        tmp_path,
+        repository,
+    )
+    assert steps(tmp_path) == [[0], [100]]
+
+
 def test_a_child_that_records_nothing_leaves_nothing(tmp_path: Path, repository: Path) -> None:
     run(
         """

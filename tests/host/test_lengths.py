@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import DynamicCache, StaticCache
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer, DynamicSlidingWindowLayer
 
 from guardsteer.host import CacheLength
 from tests.models import tiny
@@ -80,3 +80,22 @@ def test_a_static_cache_counts_what_was_written() -> None:
         found.append(length.of(cache))
     assert found == [3, 4, 5]
     assert all(type(each) is int for each in found)
+
+
+def test_a_layer_that_forgets_what_left_its_window_counts_on() -> None:
+    cache, length = Cache(layers=[DynamicSlidingWindowLayer(sliding_window=4)]), CacheLength()
+    found = []
+    for columns in (3, 1, 1, 1, 1):
+        grow(cache, columns)
+        found.append(length.of(cache))
+    assert found == [3, 4, 5, 6, 7]
+
+
+def test_a_cache_that_is_emptied_has_no_columns() -> None:
+    cache, length = DynamicCache(), CacheLength()
+    grow(cache, 3)
+    assert length.of(cache) == 3
+    cache.crop(-3)
+    assert length.of(cache) == cache.get_seq_length() == 0
+    grow(cache, 2)
+    assert length.of(cache) == 2

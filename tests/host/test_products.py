@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import Any
 
@@ -147,6 +148,95 @@ def test_with_a_torch_that_hands_out_no_table_or_another_one_torch_does_it(
     assert find_exchange() is None
     monkeypatch.setattr(products, "Tensor", type("Strange", (), {"__dlpack_c_exchange_api__": 1}))
     assert find_exchange() is None
+
+
+class _View(ctypes.Structure):
+    """What a table tells of a tensor, as DLPack lays it out."""
+
+    _fields_ = (
+        *(("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32)),
+        *(("dimensions", ctypes.c_int32), ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8)),
+        *(("lanes", ctypes.c_uint16), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+_Look = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(_View))
+
+
+class _Table(ctypes.Structure):
+    """A table of another library's, of which only what tells of a tensor is there."""
+
+    _fields_ = (
+        *(("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("previous", ctypes.c_void_p)),
+        *(("unused", ctypes.c_void_p * 3), ("look", _Look), ("stream", ctypes.c_void_p)),
+    )
+
+
+class Told:
+    """Stands for a tensor, of which the table below tells what ``changed`` says."""
+
+
+def _asked(changed: dict[str, int], *, major: int = 1) -> Any:
+    """Return the products of states 1, 2, 3, 4, 5 with 1, 1, 1 as such a table tells of them."""
+    numbers = (ctypes.c_float * 6)(9, 1, 2, 3, 4, 5)
+    weight = (ctypes.c_float * 3)(1, 1, 1)
+    shapes = [(ctypes.c_int64 * 3)(1, 1, 3), (ctypes.c_int64 * 2)(1, 3)]
+    strides = [(ctypes.c_int64 * 3)(3, 3, 1), (ctypes.c_int64 * 2)(3, 1)]
+    hidden, directions = Told(), Told()
+
+    def look(tensor: int, view: Any) -> int:
+        own = tensor == id(hidden)
+        told = view.contents
+        told.data = ctypes.addressof(numbers if own else weight)
+        told.device_type, told.dimensions = 1, 3 if own else 2
+        told.code, told.bits, told.lanes = 2, 32, 1
+        told.shape = ctypes.addressof(shapes[0 if own else 1])
+        told.strides = ctypes.addressof(strides[0 if own else 1])
+        told.byte_offset = 4 if own else 0
+        if own:
+            for name, value in changed.items():
+                setattr(told, name, value)
+        return 0
+
+    table = _Table(major=major, minor=3, look=_Look(look))
+    make = ctypes.pythonapi.PyCapsule_New
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return type(exchange)(make(ctypes.addressof(table), _NAME, None), Told).products(hidden, directions)
+
+
+_NAME = b"dlpack_exchange_api"
+
+
+@compiled
+def test_what_a_table_tells_of_is_read_from_where_it_begins() -> None:
+    assert _asked({}) == [[[6.0]]]
+    assert _asked({"byte_offset": 8}) == [[[9.0]]]
+
+
+@compiled
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"device_type": 2},
+        {"dimensions": 2},
+        {"dimensions": 4},
+        {"code": 4},
+        {"code": 0},
+        {"bits": 64},
+        {"bits": 16},
+        {"lanes": 2},
+        {"strides": 0},
+    ],
+)
+def test_what_lies_elsewhere_or_otherwise_is_not_read(changed: dict[str, int]) -> None:
+    assert _asked(changed) is None
+
+
+@compiled
+def test_a_table_of_another_major_version_is_not_asked() -> None:
+    with pytest.raises(ValueError, match="a table of DLPack 2, expected 1"):
+        _asked({}, major=2)
 
 
 _HARD = """

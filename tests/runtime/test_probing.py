@@ -129,11 +129,14 @@ _FIELDS = ("name", "outputs", "block", "weight", "bias", "fingerprint", "digest"
 
 
 @pytest.mark.usefixtures("way")
-def test_states_of_other_rows_than_the_pass_has_are_nobodys_and_end_the_probe() -> None:
+@pytest.mark.parametrize("shape", [(3, 1), (2, 2)])
+def test_states_of_other_rows_or_columns_than_the_pass_has_are_nobodys_and_end_the_probe(
+    shape: tuple[int, int],
+) -> None:
     bank = ProbeBank(placed(probe("one")))
-    fit, other = states(2, 1), states(3, 1)
+    fit, other = states(2, 1), states(*shape)
     assert None not in numbers(bank.read(1, fit, 2, 1))
     for strange in (other, fit):
         assert numbers(bank.read(1, strange, 2, 1)) == [None, None]
     _, told = bank.fill([0.0], [math.nan], frozenset())
-    assert "gave (3, 1, 1), expected (2, 1, 1)" in told[0][1].error
+    assert f"gave {(*shape, 1)}, expected (2, 1, 1)" in told[0][1].error

@@ -162,3 +162,34 @@ def test_protection_goes_on_while_steering_is_stopped(tmp_path: Path) -> None:
     guard.detach()
     journal.close()
     assert any(isinstance(stored.event, RowHalted) for stored in read(tmp_path / "log"))
+
+
+def test_a_file_is_looked_for_at_every_pass_whatever_else_came_and_went(tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    switch = Switch("guard", lambda _: None, stop)
+    assert not switch.active()
+    switch.stop()
+    assert switch.active()
+    switch.resume()
+    assert not switch.active()
+    stop.touch()
+    assert switch.active()
+    stop.unlink()
+    assert not switch.active()
+
+
+def test_a_call_that_stops_while_another_cause_goes_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = Switch("guard", lambda _: None)
+    monkeypatch.setenv(STOP_VARIABLE, "1")
+    assert switch.active()
+    monkeypatch.delenv(STOP_VARIABLE)
+
+    def looks(self: Switch) -> frozenset[str]:
+        # What it finds, nothing, is on its way back when the call comes.
+        self._called = True
+        return frozenset()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Switch, "_present", looks)
+        assert not switch.active()
+    assert switch.active()
