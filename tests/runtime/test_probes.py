@@ -13,6 +13,7 @@ import guardsteer
 from guardsteer.classify.probe import Probe
 from guardsteer.errors import PolicyError
 from guardsteer.host import find_layout, fingerprint
+from guardsteer.runtime import probing
 from tests.models import WIDTH, tiny
 from tests.runtime.harness import (
     SPECIAL,
@@ -143,6 +144,36 @@ def test_probe_and_text_together_give_the_tokens_of_the_reference(
     width = inputs["input_ids"].shape[1]
     assert [row[width:] for row in found] == expected
     assert found != bare
+
+
+class Declining:
+    """Takes no products, and counts of how many rows it was asked for them."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def products(self, hidden: torch.Tensor, _: torch.Tensor) -> None:
+        """Leave them to torch."""
+        self.asked.append(len(hidden))
+
+
+def test_products_past_torch_are_asked_for_at_every_step_and_lead_to_what_those_of_torch_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = probed_bench()
+    inputs = batch(PROMPTS)
+    settings: dict[str, Any] = {
+        "max_new_tokens": TOKENS,
+        "do_sample": False,
+        "suppress_tokens": list(SPECIAL),
+    }
+    declining = Declining()
+    with wrap(made, tmp_path) as guard:
+        found = guard.generate(**inputs, **settings).tolist()
+        monkeypatch.setattr(probing, "EXCHANGE", declining)
+        assert guard.generate(**inputs, **settings).tolist() == found
+    # From the second pass on: the first one tells how the probe reads.
+    assert declining.asked == [len(PROMPTS)] * (TOKENS - 1)
 
 
 def test_what_a_probe_decides_acts_on_the_output_that_it_read_too(tmp_path: Path) -> None:
