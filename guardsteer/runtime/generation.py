@@ -55,7 +55,7 @@ class Generation:
         *("_past", "_end", "_fresh", "visited", "_due", "_dark", "_unlogged", "_steady", "rows", "width"),
         *("beams", "beside", "_blackout", "_switch", "_layer", "cuts", "quiet", "rests", "wanted", "course"),
         *("_reads", "_probes", "_behind", "_probed", "points", "_ending", "ledgers", "history", "_reordered"),
-        *("pushes", "_early", "_late", "_length", "_spies"),
+        *("pushes", "_early", "_late", "_length", "_onlookers"),
     )
 
     def __init__(
@@ -102,9 +102,10 @@ class Generation:
         self._early = self._late = False, points, len(points)
         last = None if probes is None else point_at(probes.last, "block_output")
         self._behind = sum(last is not None and point > last for point in points)
+        # Candidates with probes of their own.
+        self._onlookers = beside if beside is not None and beside.points else None
         # Where something is read, or asked whether it is the last.
-        self._spies = beside if beside is not None and beside.points else None
-        self._reads = self._probed if self._spies is None else points
+        self._reads = self._probed if self._onlookers is None else points
         self._layer = Layer(
             composer,
             spans,
@@ -196,7 +197,7 @@ class Generation:
         quiet = layer.take(self.rows, late=late, same=same)
         ended = late or self._probes is None
         self._steady = ended and layer.plain
-        self.quiet = quiet = quiet and self._spies is None
+        self.quiet = quiet = quiet and self._onlookers is None
         self.wanted = wanted = self._probed if quiet else self.points
         if late:
             self._due = self.visited + (0 if quiet else self._behind)
@@ -286,8 +287,8 @@ class Generation:
             seen, columns = hidden, self._end - self._past
             if first > 0:
                 seen, columns = hidden[:, first:], columns - first
-            if self._spies is not None:
-                self._read_beside(self._spies, point, seen, columns)
+            if self._onlookers is not None:
+                self._read_beside(self._onlookers, point, seen, columns)
             if probes is not None and point in self._probed:
                 products = probes.read(point.block, seen, len(self.rows), columns)
                 if products is not None:

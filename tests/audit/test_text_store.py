@@ -449,6 +449,20 @@ def test_a_forked_child_writes_files_of_its_own(journal: Journal, keys: SubjectK
     assert ours.outputs[0].text == "of the parent"
 
 
+def test_what_failed_for_a_parent_has_not_failed_for_its_child(journal: Journal, keys: SubjectKeys) -> None:
+    store = open_text_store(journal, keys)
+    health = store.health
+    health.lose("no room", 2)
+    child = os.fork()
+    if not child:
+        sound = not store.failed and (store.failure, store.dropped) == ("", 0) and store.health is health
+        os._exit(0 if sound else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (store.failed, store.dropped) == (True, 2)
+    with pytest.raises(AuditWriteError, match="2 texts were not kept"):
+        store.close()
+
+
 def test_keeping_costs_the_caller_next_to_nothing(journal: Journal, keys: SubjectKeys) -> None:
     """It is queued: neither split nor encrypted by the caller."""
     callers: set[int] = set()

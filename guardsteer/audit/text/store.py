@@ -275,6 +275,7 @@ class TextStore:
     def _forked(self) -> None:
         """Forget what the parent is writing; keys that it knew are looked up anew."""
         self._file.close()
+        self._health.renew()
         self._begin()
 
 
