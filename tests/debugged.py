@@ -7,16 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["run_debugged"]
+__all__ = ["number_debugged"]
 
 
-def run_debugged(script: str) -> subprocess.CompletedProcess[str]:
-    """Run ``script`` in a process of its own; ``{root!r}`` in it stands for the folder of the tests' own."""
+def number_debugged(script: str) -> int:
+    """Return the number that ``script`` prints in a process of its own, which must end well.
+
+    ``{root!r}`` in it stands for the folder of the tests' own.
+    """
     root = os.fspath(Path(__file__).parents[1])
-    return subprocess.run(
+    found = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "ignore", "-c", script.format(root=root)],
         env={**os.environ, "PYTHONMALLOC": "debug"},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert found.returncode == 0, found.stderr
+    return int(found.stdout)

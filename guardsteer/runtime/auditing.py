@@ -55,6 +55,7 @@ class Blackout:
     def active(self) -> bool:
         """Tell whether the log cannot be written now, and that matters."""
         for health in self._watched:
+            # Asked at every step: a call only where there is something to look into.
             if (health.failed or health.committing_since_s) and health.failing():
                 return True
         return False

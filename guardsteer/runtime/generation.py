@@ -153,6 +153,7 @@ class Generation:
         if plain and self.rows[0].index == past - self.width:
             news, same = self.beside is not None, True
             plans = self._layer.early.plans
+            # One number by itself leaves a tensor more cheaply than lists do.
             tokens = [[input_ids.item()]] if count == 1 else input_ids.tolist()
             for row, token, plan in zip(self.rows, tokens, plans):  # noqa: B905  # of one length
                 row.advance(token[0])

@@ -64,11 +64,30 @@ class _Mounted:
         self.reader: Callable[[Tensor], Tensor] | None = None
         self.weight: Tensor | None = None
 
-    def begin(self, hidden: Tensor) -> Callable[[Tensor], Tensor]:
+    def begin(self, hidden: Tensor) -> None:
+        if self.failure:
+            return
         # A point's states have one device and dtype throughout a generation.
-        self.reader = reader = self.entry.probe.reader(hidden)
-        self.weight = reader.weight if isinstance(reader, Projection) else None
-        return reader
+        try:
+            self.reader = reader = self.entry.probe.reader(hidden)
+        except Exception as error:
+            self.fail(failure_of(error))
+        else:
+            self.weight = reader.weight if isinstance(reader, Projection) else None
+
+    def read(self, hidden: Tensor, shape: tuple[int, int, int]) -> Tensor:
+        """Return products of ``shape``, of nan where there are none."""
+        if self.reader is None:
+            self.begin(hidden)
+        if self.reader is not None and not self.failure:
+            try:
+                products = self.reader(hidden)
+                if products.shape == shape:
+                    return products
+                self.fail(f"gave {tuple(products.shape)}, expected {shape}")
+            except Exception as error:
+                self.fail(failure_of(error))
+        return hidden.new_full(shape, math.nan, dtype=torch.float32)
 
     def fail(self, failure: str) -> None:
         self.failure, self.weight = failure, None
@@ -87,7 +106,7 @@ class ProbeBank:
         ordered = sorted(placed, key=lambda entry: entry.probe.block)
         self._read: list[Tensor] = []
         mounted = [_Mounted(entry) for entry in ordered]
-        self._lone = mounted[0] if len(mounted) == 1 and EXCHANGE is not None else None
+        self._lone = mounted[0] if len(mounted) == 1 else None
         self._mounted: dict[int, list[_Mounted]] = {}
         for each in mounted:
             self._mounted.setdefault(each.entry.probe.block, []).append(each)
@@ -106,30 +125,18 @@ class ProbeBank:
 
         Returns the products of the whole pass, ``[row][column][slot]``, at the deepest probe, else None.
         """
-        lone = self._lone
+        lone, read = self._lone, self._read
+        if lone is not None and lone.reader is None:
+            lone.begin(hidden)
         if lone is not None and lone.weight is not None and EXCHANGE is not None:
             found = EXCHANGE.products(hidden, lone.weight)
             if found is not None and len(found) == rows and len(found[0]) == columns:
                 return found
-        read = self._read
-        for probe in self._mounted[block]:
-            shape = (rows, columns, probe.count)
-            if not probe.failure:
-                try:
-                    products = (probe.reader or probe.begin(hidden))(hidden)
-                    if products.shape == shape:
-                        read.append(products)
-                        continue
-                    probe.fail(f"gave {tuple(products.shape)}, expected {shape}")
-                except Exception as error:
-                    probe.fail(failure_of(error))
-            read.append(hidden.new_full(shape, math.nan, dtype=torch.float32))
+        read += [probe.read(hidden, (rows, columns, probe.count)) for probe in self._mounted[block]]
         if block != self.last:
             return None
         stacked = read[0] if len(read) == 1 else torch.cat(read, dim=-1)
         read.clear()
-        if self.only >= 0 and rows == columns == 1:
-            return [[[stacked.item()]]]
         whole: list[list[list[float]]] = stacked.tolist()
         return whole
 

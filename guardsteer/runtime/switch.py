@@ -28,18 +28,16 @@ class Switch:
     """
 
     __slots__ = (
-        *(
-            "_called",
-            "_causes",
-            "_environment",
-            "_file",
-            "_guard",
-            "_lock",
-            "_name",
-            "_off",
-            "_report",
-            "_seen",
-        ),
+        "_called",
+        "_causes",
+        "_environment",
+        "_file",
+        "_guard",
+        "_lock",
+        "_name",
+        "_only_environment",
+        "_report",
+        "_seen",
     )
 
     def __init__(self, guard: str, report: Callable[[Event], None], file: Path | None = None) -> None:
@@ -49,10 +47,10 @@ class Switch:
         self._lock = threading.Lock()
         self._called = False
         self._causes: frozenset[Cause] = frozenset()
-        # Nothing but the environment can say stop.
-        self._off = self._file is None
-        # It has its contents in a dictionary, and looks into it only after encoding the name: five times the
-        # cost of seeing that it is not there.
+        # Neither is anything stopped now, nor can anything else stop it without a call.
+        self._only_environment = self._file is None
+        # ``os.environ`` looks into a dictionary of its own, after encoding the name: several times the cost
+        # of seeing that the name is not there.
         self._environment = os.environ
         contents: Any = getattr(os.environ, "_data", None)
         self._seen: dict[Any, Any] | None = contents if type(contents) is dict else None
@@ -78,7 +76,12 @@ class Switch:
     def active(self) -> bool:
         """Tell whether steering is stopped; about a microsecond, and nothing is written unless it changed."""
         seen = self._seen
-        if self._off and seen is not None and self._name not in seen and os.environ is self._environment:
+        if (
+            self._only_environment
+            and seen is not None
+            and self._name not in seen
+            and os.environ is self._environment
+        ):
             return False
         return self._look()
 
@@ -102,7 +105,7 @@ class Switch:
             return
         with self._lock:
             known, self._causes = self._causes, found
-            self._off = not (found or self._called or self._file is not None)
+            self._only_environment = not (found or self._called or self._file is not None)
         for cause in sorted(found - known):
             self._report(
                 Stopped(time_ns=time.time_ns(), guard=self._guard, by=cause, reason=_of(cause, reason))

@@ -187,7 +187,9 @@ class Beside:
         """Keep what was read in a pass from column ``past`` on, for the steps from ``fresh`` on."""
         first = max(0, past - self._width + 1)
         for track, _ in self._reading:
-            for row, columns in zip(rows, track.products, strict=True):
+            # Gone with the pass, so that none is taken for a later one's.
+            products, track.products = track.products, []
+            for row, columns in zip(rows, products, strict=True):
                 step: Step | None = row.step
                 while step is not None and step.index >= max(first, fresh):
                     track.reads[row.group, step.key] = columns[step.index - first]

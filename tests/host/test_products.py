@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from guardsteer.host import products
 from guardsteer.host.products import EXCHANGE, find_exchange
-from tests.debugged import run_debugged
+from tests.debugged import number_debugged
 
 # Not bound to the name: type checkers would take it for None in all that follows.
 exchange: Any = EXCHANGE
@@ -261,6 +261,4 @@ print(sys.getallocatedblocks() - begun)
 @compiled
 def test_it_keeps_to_its_memory_and_gives_it_back() -> None:
     """Under Python's debugging allocator, which finds writes past the end and what is used after its end."""
-    found = run_debugged(_HARD)
-    assert found.returncode == 0, found.stderr
-    assert int(found.stdout) < 50
+    assert number_debugged(_HARD) < 50

@@ -28,6 +28,7 @@ from tests.runtime.harness import (
 
 BLOCK = 1
 TOKENS = 12
+SETTINGS: dict[str, Any] = {"max_new_tokens": TOKENS, "do_sample": False, "suppress_tokens": list(SPECIAL)}
 PROMPTS = [[40, 77, 90, 101, 60, 45, 33], [55, 66, 80], [70, 71, 72, 73, 74, 90, 31, 44, 51]]
 POLICY = """
 guardsteer: 1
@@ -133,14 +134,9 @@ def test_probe_and_text_together_give_the_tokens_of_the_reference(
     prompts = PROMPTS[:1] if alone else PROMPTS
     expected = [reference(made, prompt) for prompt in prompts]
     inputs = batch(prompts)
-    settings: dict[str, Any] = {
-        "max_new_tokens": TOKENS,
-        "do_sample": False,
-        "suppress_tokens": list(SPECIAL),
-    }
-    bare = made.model.generate(**inputs, **settings).tolist()
+    bare = made.model.generate(**inputs, **SETTINGS).tolist()
     with wrap(made, tmp_path) as guard:
-        found = guard.generate(**inputs, **settings, **options).tolist()
+        found = guard.generate(**inputs, **SETTINGS, **options).tolist()
     width = inputs["input_ids"].shape[1]
     assert [row[width:] for row in found] == expected
     assert found != bare
@@ -162,18 +158,12 @@ def test_products_past_torch_are_asked_for_at_every_step_and_lead_to_what_those_
 ) -> None:
     made = probed_bench()
     inputs = batch(PROMPTS)
-    settings: dict[str, Any] = {
-        "max_new_tokens": TOKENS,
-        "do_sample": False,
-        "suppress_tokens": list(SPECIAL),
-    }
     declining = Declining()
     with wrap(made, tmp_path) as guard:
-        found = guard.generate(**inputs, **settings).tolist()
+        found = guard.generate(**inputs, **SETTINGS).tolist()
         monkeypatch.setattr(probing, "EXCHANGE", declining)
-        assert guard.generate(**inputs, **settings).tolist() == found
-    # From the second pass on: the first one tells how the probe reads.
-    assert declining.asked == [len(PROMPTS)] * (TOKENS - 1)
+        assert guard.generate(**inputs, **SETTINGS).tolist() == found
+    assert declining.asked == [len(PROMPTS)] * TOKENS
 
 
 def test_what_a_probe_decides_acts_on_the_output_that_it_read_too(tmp_path: Path) -> None:
@@ -182,9 +172,7 @@ def test_what_a_probe_decides_acts_on_the_output_that_it_read_too(tmp_path: Path
     made = replace(made, vectors={**made.vectors, "two": same})
     inputs = batch(PROMPTS)
     with wrap(made, tmp_path) as guard:
-        found = guard.generate(
-            **inputs, max_new_tokens=TOKENS, do_sample=False, suppress_tokens=list(SPECIAL)
-        ).tolist()
+        found = guard.generate(**inputs, **SETTINGS).tolist()
     width = inputs["input_ids"].shape[1]
     assert [row[width:] for row in found] == [reference(made, prompt) for prompt in PROMPTS]
 
@@ -193,14 +181,9 @@ def test_where_a_probe_alone_decides_it_steers_the_very_pass_that_it_reads(tmp_p
     """Before the pass nothing acts; what is passed by for that must not be what the probe turns on."""
     made = probed_bench()
     inputs = batch(PROMPTS)
-    settings: dict[str, Any] = {
-        "max_new_tokens": TOKENS,
-        "do_sample": False,
-        "suppress_tokens": list(SPECIAL),
-    }
-    bare = made.model.generate(**inputs, **settings).tolist()
+    bare = made.model.generate(**inputs, **SETTINGS).tolist()
     with wrap(made, tmp_path, POLICY.replace("said.score >= 0.4", "said.score > 2.0")) as guard:
-        found = guard.generate(**inputs, **settings).tolist()
+        found = guard.generate(**inputs, **SETTINGS).tolist()
     width = inputs["input_ids"].shape[1]
     assert [row[width:] for row in found] == [reference(made, prompt, 2.0) for prompt in PROMPTS]
     assert found != bare
@@ -223,8 +206,7 @@ def test_probes_of_several_blocks_are_read_together(tmp_path: Path) -> None:
         classifiers={"said": made.classifiers["said"], "seen": late, "first": early},
     ) as guard:
         inputs = batch(PROMPTS)
-        settings: dict[str, Any] = {"max_new_tokens": TOKENS, "do_sample": False}
-        found = guard.generate(**inputs, **settings, suppress_tokens=list(SPECIAL)).tolist()
+        found = guard.generate(**inputs, **SETTINGS).tolist()
     width = inputs["input_ids"].shape[1]
     assert [row[width:] for row in found] == [reference(made, prompt) for prompt in PROMPTS]
 

@@ -125,6 +125,28 @@ def test_a_probe_that_fails_is_not_called_again_and_gives_no_number(
     assert why in told[0][1].error
 
 
+class Refusing(Probe):
+    """Cannot say how it reads, and counts how often it was asked."""
+
+    asked = 0
+
+    def reader(self, like: Tensor) -> Callable[[Tensor], Tensor]:
+        """Refuse."""
+        self.asked += 1
+        raise ValueError(f"nothing reads {like.dtype}")
+
+
+@pytest.mark.usefixtures("way")
+def test_a_probe_that_cannot_begin_is_asked_once_and_gives_no_number() -> None:
+    made = Refusing(**{name: getattr(probe("one"), name) for name in _FIELDS})
+    bank = ProbeBank(placed(made))
+    for _ in range(3):
+        assert numbers(bank.read(1, states(2, 1), 2, 1)) == [None, None]
+    assert made.asked == 1
+    _, told = bank.fill([0.0], [math.nan], frozenset())
+    assert "ValueError" in told[0][1].error
+
+
 _FIELDS = ("name", "outputs", "block", "weight", "bias", "fingerprint", "digest")
 
 

@@ -26,7 +26,7 @@ from guardsteer.runtime.row import Reading, Row, RowKit, Step
 from guardsteer.runtime.strides import DECIDED, READ, UNREAD
 from guardsteer.runtime.terms import Terms
 from guardsteer.runtime.text import Vocabulary
-from tests.debugged import run_debugged
+from tests.debugged import number_debugged
 from tests.models import WIDTH, tiny
 from tests.rules.random_policies import OUTPUTS, calm_policies, policy_of
 from tests.runtime.harness import byte_tokenizer, policy_file, random_vector
@@ -499,9 +499,7 @@ print(sys.getallocatedblocks() - begun)
 @compiled
 def test_strides_keep_to_their_memory_and_give_it_back() -> None:
     """Under Python's debugging allocator, which finds writes past the end and what is used after its end."""
-    found = run_debugged(_HARD)
-    assert found.returncode == 0, found.stderr
-    assert int(found.stdout) < 500
+    assert number_debugged(_HARD) < 500
 
 
 POLICY = """

@@ -15,7 +15,7 @@ from guardsteer.classify.words import running
 from guardsteer.classify.words.kernel import KERNELS, best, compiled, find_kernels
 from tests.classify.models import kernel_named
 from tests.classify.words.kernels import BINARY, FEATURES, PLAIN, PROPORTIONAL, SUBLINEAR, Texts, both
-from tests.debugged import run_debugged
+from tests.debugged import number_debugged
 
 COUNTS = st.dictionaries(st.integers(0, FEATURES - 1) | st.integers(0, 5), st.integers(1, 5), max_size=300)
 CHANGES = st.lists(st.tuples(COUNTS, st.sampled_from(["add", "take", "fork", "leave"])), max_size=12)
@@ -178,9 +178,7 @@ print(sys.getallocatedblocks() - begun)
 def test_the_compiled_kernel_keeps_to_its_memory_and_gives_it_back() -> None:
     """Under Python's debugging allocator, which finds writes past the end and what is used after its end."""
     kernel_named("compiled")
-    found = run_debugged(_HARD)
-    assert found.returncode == 0, found.stderr
-    assert int(found.stdout) < 3_000
+    assert number_debugged(_HARD) < 3_000
 
 
 def test_a_kernel_that_was_built_from_an_older_source_is_left_aside(monkeypatch: pytest.MonkeyPatch) -> None:
